@@ -1,0 +1,103 @@
+"""KoCapConfig: what a KoCap model is made of."""
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+
+
+@strict
+class KoCapConfig(PreTrainedConfig):
+    r"""A vision encoder, a projector and a causal language model.
+
+    Only what changes weights or tokens lives here; prompts, sampling and image sizes belong to the processor.
+
+    Args:
+        vision_config: Any transformers vision config whose model returns tokens `[B, N, D]` or a map `[B, D, h, w]`.
+            Default: SigLIP without its pooling head.
+        text_config: Any transformers causal language model config. Default: Qwen3.
+        projector_type: `linear`, or `mlp` (linear, GELU, linear; LLaVA-1.5).
+        vision_feature_layer: Which layer's tokens to take. `-1` is the tower's own output (with its final norm, where it
+            has one); other values index `hidden_states`, so `-2` is the layer before the last (LLaVA).
+        vision_feature_select_strategy: `default` drops class and register tokens, `full` keeps them.
+        spatial_pool_stride: Every frame's grid is pooled by this factor per side before the projector
+            (LLaVA-NeXT-Video pools by 2: 576 -> 144 tokens). `1` keeps every patch.
+        spatial_pool_mode: `average`, `max` or `bilinear`.
+        image_token_id: Placeholder that image features replace. Default: Qwen3's `<|image_pad|>`.
+        video_token_id: Placeholder that video features replace. Default: Qwen3's `<|video_pad|>`.
+
+    Raises:
+        ValueError: If a value breaks a rule; the message names the value, the rule and the way out.
+    """
+
+    model_type = "kocap"
+    sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}
+
+    vision_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    projector_type: Literal["linear", "mlp"] = "mlp"
+    vision_feature_layer: int = -1
+    vision_feature_select_strategy: Literal["default", "full"] = "default"
+    spatial_pool_stride: int = 2
+    spatial_pool_mode: Literal["average", "max", "bilinear"] = "average"
+    image_token_id: int = 151655
+    video_token_id: int = 151656
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs):
+        self.vision_config = _sub_config(self.vision_config, "siglip_vision_model", vision_use_head=False)
+        self.text_config = _sub_config(self.text_config, "qwen3")
+        # The text model's own config says whether its embeddings are tied; both places must agree for tie_weights().
+        self.tie_word_embeddings = bool(self.text_config.tie_word_embeddings)
+        super().__post_init__(**kwargs)
+        self._check()
+
+    def _check(self) -> None:
+        if self.spatial_pool_stride < 1:
+            raise ValueError(f"spatial_pool_stride is {self.spatial_pool_stride}; it must be >= 1 (1 keeps every patch).")
+        if self.vision_feature_select_strategy == "full" and self.spatial_pool_stride > 1:
+            raise ValueError(
+                f"spatial_pool_stride is {self.spatial_pool_stride} with vision_feature_select_strategy='full'; class and"
+                " register tokens have no place in a grid. Use 'default', or spatial_pool_stride=1."
+            )
+        if self.image_token_id == self.video_token_id:
+            raise ValueError(
+                f"image_token_id and video_token_id are both {self.image_token_id}; they must differ so that image and"
+                " video features find their own places."
+            )
+        vocab_size = self.text_config.vocab_size
+        for name in ("image_token_id", "video_token_id"):
+            if not 0 <= getattr(self, name) < vocab_size:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; it must be in [0, {vocab_size}), the text model's vocabulary."
+                    " Pass the id your tokenizer gives the placeholder."
+                )
+        depth = getattr(self.vision_config, "num_hidden_layers", None)
+        if depth is not None and not -(depth + 1) <= self.vision_feature_layer <= depth:
+            raise ValueError(
+                f"vision_feature_layer is {self.vision_feature_layer}; this vision encoder has {depth} layers, so it must"
+                f" be in [{-(depth + 1)}, {depth}]."
+            )
+
+    @property
+    def vision_hidden_size(self) -> int:
+        """Width of one vision token, before the projector."""
+        hidden_size = getattr(self.vision_config, "hidden_size", None)
+        return hidden_size if hidden_size is not None else self.vision_config.hidden_sizes[-1]
+
+
+def _sub_config(config: dict | PreTrainedConfig | None, default_type: str, **defaults) -> PreTrainedConfig:
+    if config is None:
+        return CONFIG_MAPPING[default_type](**defaults)
+    if isinstance(config, dict):
+        model_type = config.get("model_type", default_type)
+        if model_type not in CONFIG_MAPPING:
+            raise ValueError(
+                f"model_type {model_type!r} is unknown to this transformers version; it must be one transformers ships."
+                " Upgrade transformers, or register the config with AutoConfig.register first."
+            )
+        return CONFIG_MAPPING[model_type](**config)
+    return config
+
+
+__all__ = ["KoCapConfig"]

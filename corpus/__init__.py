@@ -1,0 +1,1 @@
+"""Where clips come from: generated scenes and the datasets that are converted into records."""

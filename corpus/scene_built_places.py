@@ -1,0 +1,258 @@
+"""Paint the places that people built: street, apartments, towers, hanok village, palace, temple."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .scene_attributes import Place, Season
+from .scene_brush import RGB, Brush, mix
+from .scene_elements import LAMPLIGHT, SLOPE, SNOW, TRUNK, ground, ridge, snow_patches, tree, tree_row
+from .scene_natural_places import Painter
+
+if TYPE_CHECKING:
+    from .scenes import Scene
+
+TILE: RGB = (72, 78, 88)
+COLUMN_RED: RGB = (186, 52, 40)
+DANCHEONG_GREEN: RGB = (34, 124, 104)
+STONE: RGB = (188, 184, 176)
+SIGNS: tuple[RGB, ...] = ((222, 52, 52), (38, 110, 214), (250, 196, 40), (32, 158, 92), (240, 120, 40), (150, 70, 190))
+
+
+def windows(brush: Brush, rng: np.random.Generator, box: tuple[float, float, float, float], columns: int, rows: int, glass: RGB, *, far: float = 0.0) -> None:
+    """Paint a grid of windows; by night about half of them are lit."""
+    x0, y0, x1, y1 = box
+    wide, high = (x1 - x0) / columns, (y1 - y0) / rows
+    lit = rng.uniform(0, 1, (rows, columns)) < 0.5
+    for row in range(rows):
+        for column in range(columns):
+            x, y = x0 + (column + 0.2) * wide, y0 + (row + 0.22) * high
+            bright = brush.light.is_night and lit[row, column]
+            brush.rect(x, y, x + 0.6 * wide, y + 0.56 * high, LAMPLIGHT if bright else glass, far=far, own=0.95 if bright else 0.0)
+
+
+def road(brush: Brush, scene: Scene, top: float) -> None:
+    """Paint a kerb, asphalt and lane marks across the whole width."""
+    extent = brush.extent
+    brush.rect(extent.left, top - 0.035, extent.right, top, (198, 194, 188))
+    brush.rect(extent.left, top, extent.right, 1.3, (86, 88, 94))
+    if scene.season == Season.WINTER:
+        brush.rect(extent.left, top - 0.04, extent.right, top - 0.022, SNOW)
+        brush.rect(extent.left, 0.955, extent.right, 0.985, SNOW)
+    count = round((extent.right - extent.left) / 0.2)
+    for k in range(count + 1):
+        x = extent.left + k * 0.2
+        brush.rect(x, 0.865, x + 0.11, 0.878, (244, 244, 238), own=0.2)
+    brush.rect(extent.left, 0.99, extent.right, 1.3, (198, 194, 188))
+
+
+def street(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
+    extent = brush.extent
+    facades: tuple[RGB, ...] = ((206, 140, 110), (222, 206, 178), (170, 178, 190), (190, 160, 140), (232, 226, 216), (150, 120, 112))
+    x = extent.left - rng.uniform(0, 0.2)
+    while x < extent.right:
+        wide, top = rng.uniform(0.3, 0.46), rng.uniform(0.08, 0.34)
+        facade = facades[rng.integers(len(facades))]
+        brush.rect(x, top, x + wide, 0.7, facade)
+        brush.rect(x, top, x + wide, top + 0.018, mix(facade, (0, 0, 0), 0.3))
+        windows(brush, rng, (x + 0.01, top + 0.03, x + wide - 0.01, 0.5), 4, max(2, int((0.5 - top) / 0.085)), (96, 124, 150))
+        sign = SIGNS[rng.integers(len(SIGNS))]
+        brush.rect(x + 0.01, 0.51, x + wide - 0.01, 0.565, sign, own=0.75)  # shop sign
+        for k in range(4):
+            brush.rect(x + 0.05 + k * 0.055, 0.527, x + 0.085 + k * 0.055, 0.55, (255, 255, 250), own=0.75)
+        brush.rect(x + 0.02, 0.575, x + wide - 0.02, 0.69, LAMPLIGHT if brush.light.is_night else (120, 150, 170), own=0.7)
+        stripe = SIGNS[rng.integers(len(SIGNS))]
+        for k in range(6):  # striped awning
+            left = x + 0.01 + k * (wide - 0.02) / 6
+            brush.rect(left, 0.565, left + (wide - 0.02) / 6, 0.6, stripe if k % 2 else (248, 246, 240), own=0.3)
+        if rng.uniform() < 0.6:  # a sign that hangs from the wall
+            brush.rect(x + wide - 0.05, top + 0.08, x + wide, top + 0.3, SIGNS[rng.integers(len(SIGNS))], own=0.75)
+        brush.glow(x + wide / 2, 0.6, 0.22, sign)
+        x += wide
+    road(brush, scene, 0.725)
+    for u in (0.14, 0.5, 0.86):
+        tree(brush, rng, extent.at(u + rng.uniform(-0.06, 0.06)), 0.71, 0.24, scene.season)
+
+
+def apartments(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
+    extent = brush.extent
+    ridge(brush, rng, 0.5, 0.16, SLOPE[scene.season], far=0.8)
+    accents: tuple[RGB, ...] = ((60, 120, 190), (210, 110, 60), (70, 150, 100), (150, 110, 170), (190, 150, 60))
+    accent = accents[rng.integers(len(accents))]
+    wall = mix((238, 232, 220), (214, 222, 230), rng.uniform())
+    count = max(4, round((extent.right - extent.left) / 0.4))
+    for depth in (1, 0):  # a row behind, a row in front: all alike, as they are
+        far = 0.5 * depth
+        for k in range(count + depth):
+            wide = (extent.right - extent.left) / count
+            x = extent.left + (k + 0.12 - 0.5 * depth) * wide
+            top, right = 0.16 + rng.uniform(0, 0.05) - 0.08 * depth, x + 0.76 * wide
+            brush.rect(x, top, right, 0.7, wall, far=far)
+            brush.rect(x, top, x + 0.12 * wide, 0.7, accent, far=far)
+            brush.rect(x + 0.3 * wide, top - 0.025, x + 0.5 * wide, top, mix(wall, (0, 0, 0), 0.3), far=far)
+            windows(brush, rng, (x + 0.16 * wide, top + 0.035, right, 0.69), 4, 9, (104, 128, 150), far=far)
+            brush.rect(x + 0.41 * wide, top, x + 0.47 * wide, 0.7, mix(wall, (0, 0, 0), 0.15), far=far)
+    ground(brush, 0.68, (146, 186, 110) if scene.season in (Season.SPRING, Season.SUMMER) else (186, 172, 128))
+    snow_patches(brush, scene, rng, 0.68, 0.72)
+    tree_row(brush, rng, 0.70, 0.15, scene.season, count=11)
+    road(brush, scene, 0.745)
+
+
+def towers(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
+    extent = brush.extent
+    for k in range(14):  # the city behind
+        x, wide, top = extent.at((k + rng.uniform(0, 0.6)) / 14), rng.uniform(0.08, 0.16), rng.uniform(0.26, 0.48)
+        brush.rect(x, top, x + wide, 0.72, (120, 140, 168), far=0.75)
+    glasses: tuple[RGB, ...] = ((62, 112, 168), (52, 138, 160), (88, 104, 140), (38, 78, 128), (110, 150, 180))
+    count = max(5, round((extent.right - extent.left) / 0.31))
+    for k in rng.permutation(count):
+        wide, top = rng.uniform(0.17, 0.25), rng.uniform(-0.02, 0.26)
+        x = extent.at((k + rng.uniform(0.1, 0.3)) / count)
+        glass, shape = glasses[rng.integers(len(glasses))], rng.integers(4)
+        dark, bright = mix(glass, (0, 0, 0), 0.3), mix(glass, (220, 240, 255), 0.45)
+        if shape == 0:  # slanted roof
+            brush.polygon([(x, top + 0.09), (x + wide, top), (x + wide, 0.72), (x, 0.72)], glass, far=0.1)
+        elif shape == 1:  # tapered, with a mast
+            brush.polygon([(x, 0.72), (x + 0.25 * wide, top), (x + 0.75 * wide, top), (x + wide, 0.72)], glass, far=0.1)
+            brush.line([(x + wide / 2, top), (x + wide / 2, top - 0.1)], (150, 156, 166), 0.008)
+        else:
+            brush.rect(x, top, x + wide, 0.72, glass, far=0.1)
+            brush.rect(x + 0.2 * wide, top - 0.03, x + 0.8 * wide, top, dark, far=0.1)
+        inset = 0.27 * wide if shape == 1 else 0.0
+        brush.rect(x + inset, top + 0.1, x + inset + 0.14 * wide, 0.72, bright, far=0.1)  # the sky in the glass
+        if brush.light.is_night:
+            windows(brush, rng, (x + inset, top + 0.1, x + wide - inset, 0.68), 5, 12, dark, far=0.1)
+        else:
+            for y in np.arange(top + 0.11, 0.68, 0.042):
+                brush.rect(x + inset, y, x + wide - inset, y + 0.012, dark, far=0.1)
+    brush.rect(extent.left, 0.70, extent.right, 0.76, (176, 178, 182))
+    tree_row(brush, rng, 0.715, 0.11, scene.season, count=12)
+    road(brush, scene, 0.745)
+
+
+def tiled_roof(brush: Brush, x: float, eaves: float, half: float, height: float, colour: RGB, *, snow: bool, far: float = 0.0) -> None:
+    """Paint a Korean roof: a curved ridge, and eaves that rise at both ends."""
+    side = [(half * a, height * b) for a, b in ((1.0, -0.22), (0.86, -0.05), (0.6, 0.03), (0.0, 0.06))]
+    lower = [(x + dx, eaves + dy) for dx, dy in side] + [(x - dx, eaves + dy) for dx, dy in reversed(side[:-1])]
+    ridge_left = [(x - 0.62 * half, eaves - height), (x - 0.4 * half, eaves - 0.93 * height), (x, eaves - 0.9 * height)]
+    top = ridge_left + [(2 * x - px, py) for px, py in reversed(ridge_left[:-1])]
+    left_slope, right_slope = (x - 0.8 * half, eaves - 0.5 * height), (x + 0.8 * half, eaves - 0.5 * height)
+    brush.polygon([*lower, right_slope, *reversed(top), left_slope], SNOW if snow else colour, far=far)
+    line = mix(colour, (0, 0, 0), 0.35)
+    for share in (-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75):
+        brush.line([(x + share * half * 0.66, eaves - 0.9 * height), (x + share * half, eaves)], mix(SNOW, colour, 0.35) if snow else line, 0.004, far=far)
+    brush.line(top, line, 0.014, far=far)
+    brush.line(lower, line, 0.01, far=far)
+
+
+def hall(brush: Brush, x: float, floor: float, half: float, height: float, *, snow: bool, bays: int = 5, far: float = 0.0) -> None:
+    """Paint a wooden hall: red columns, green beams with coloured bands, dark doors."""
+    top = floor - height
+    night = brush.light.is_night
+    brush.rect(x - half, top, x + half, floor, (128, 70, 52), far=far)
+    bay = 2 * half / bays
+    for k in range(bays):
+        left = x - half + k * bay
+        door = LAMPLIGHT if night else (150, 104, 74)
+        brush.rect(left + 0.16 * bay, top + 0.36 * height, left + 0.84 * bay, floor - 0.06 * height, door, far=far, own=0.7 if night else 0.0)
+        brush.line([(left + 0.5 * bay, top + 0.36 * height), (left + 0.5 * bay, floor)], (110, 66, 46), 0.005, far=far)
+    brush.rect(x - half, top, x + half, top + 0.16 * height, DANCHEONG_GREEN, far=far)
+    brush.rect(x - half, top + 0.16 * height, x + half, top + 0.25 * height, (206, 84, 56), far=far)
+    for k in range(bays * 2 + 1):
+        brush.rect(x - half + k * bay / 2 - 0.008, top, x - half + k * bay / 2 + 0.008, top + 0.14 * height, (240, 200, 90), far=far)
+    for k in range(bays + 1):
+        brush.rect(x - half + k * bay - 0.013, top, x - half + k * bay + 0.013, floor, COLUMN_RED, far=far)
+
+
+def palace(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
+    extent, snow = brush.extent, scene.season == Season.WINTER
+    ridge(brush, rng, 0.5, 0.3, SLOPE[scene.season], far=0.7)
+    tree_row(brush, rng, 0.53, 0.17, scene.season, count=14, far=0.3)
+    for share in (0.05, 0.95):  # low galleries close the court
+        x = extent.at(share)
+        hall(brush, x, 0.6, 0.5, 0.09, snow=snow, bays=8, far=0.1)
+        tiled_roof(brush, x, 0.52, 0.56, 0.07, TILE, snow=snow, far=0.1)
+    court = mix((206, 198, 182), (214, 190, 156), rng.uniform())
+    ground(brush, 0.595, court)
+    centre = extent.at(0.5) + rng.uniform(-0.12, 0.12)
+    for k in range(-9, 10):
+        brush.line([(centre + k * 0.1, 0.7), (centre + k * 0.32, 1.3)], mix(court, (0, 0, 0), 0.2), 0.004)
+    for y in (0.735, 0.79, 0.87, 0.98, 1.12):
+        brush.line([(extent.left, y), (extent.right, y)], mix(court, (0, 0, 0), 0.2), 0.004)
+    snow_patches(brush, scene, rng, 0.72, 1.2)
+    size = rng.uniform(0.92, 1.1)
+    for y, half in ((0.70, 0.66), (0.645, 0.58)):  # two stone terraces
+        brush.rect(centre - half * size, y - 0.05, centre + half * size, y + 0.01, STONE)
+        brush.rect(centre - half * size, y - 0.052, centre + half * size, y - 0.04, mix(STONE, (255, 255, 255), 0.5))
+    for k in range(5):
+        y = 0.60 + k * 0.022
+        brush.rect(centre - 0.1, y, centre + 0.1, y + 0.012, mix(STONE, (255, 255, 255), 0.35))
+    hall(brush, centre, 0.60, 0.46 * size, 0.17, snow=snow, bays=7)
+    tiled_roof(brush, centre, 0.445, 0.60 * size, 0.13, TILE, snow=snow)
+    hall(brush, centre, 0.335, 0.32 * size, 0.08, snow=snow, bays=5)
+    tiled_roof(brush, centre, 0.27, 0.47 * size, 0.15, TILE, snow=snow)
+    brush.glow(centre, 0.5, 0.5, LAMPLIGHT)
+
+
+def temple(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
+    extent, snow = brush.extent, scene.season == Season.WINTER
+    ridge(brush, rng, 0.55, 0.48, SLOPE[scene.season], far=0.45)
+    tree_row(brush, rng, 0.55, 0.24, scene.season, count=12, far=0.2)
+    ground(brush, 0.58, (214, 190, 148))
+    snow_patches(brush, scene, rng, 0.62, 1.2)
+    side = rng.choice([-1, 1])
+    centre = extent.at(0.5) - side * 0.2
+    brush.rect(centre - 0.46, 0.6, centre + 0.46, 0.66, STONE)
+    hall(brush, centre, 0.6, 0.38, 0.16, snow=snow, bays=3)
+    tiled_roof(brush, centre, 0.45, 0.54, 0.17, (66, 88, 92), snow=snow)
+    x, floor, tiers = extent.at(0.5) + side * 0.42, 0.74, int(rng.choice([3, 5]))
+    stone = (206, 200, 188)
+    brush.rect(x - 0.13, floor - 0.04, x + 0.13, floor, stone)
+    brush.rect(x - 0.10, floor - 0.09, x + 0.10, floor - 0.04, mix(stone, (0, 0, 0), 0.12))
+    y, half, rise = floor - 0.09, 0.11, 0.3 / tiers
+    for _ in range(tiers):  # each storey is smaller
+        brush.rect(x - 0.6 * half, y - 0.62 * rise, x + 0.6 * half, y, mix(stone, (0, 0, 0), 0.14))
+        brush.polygon([(x - half, y - 0.72 * rise), (x - 0.7 * half, y - rise), (x + 0.7 * half, y - rise), (x + half, y - 0.72 * rise), (x + 0.9 * half, y - 0.58 * rise), (x - 0.9 * half, y - 0.58 * rise)], SNOW if snow else stone)
+        y, half = y - rise, half * 0.84
+    brush.line([(x, y), (x, y - 0.07)], mix(stone, (0, 0, 0), 0.3), 0.014)
+    brush.glow(centre, 0.52, 0.4, LAMPLIGHT)
+
+
+def hanok(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
+    extent, snow = brush.extent, scene.season == Season.WINTER
+    ridge(brush, rng, 0.34, 0.2, SLOPE[scene.season], far=0.65)
+    ground(brush, 0.3, (176, 160, 132))
+    night = brush.light.is_night
+    for row, (eaves, half, height) in enumerate(((0.34, 0.2, 0.075), (0.46, 0.26, 0.095), (0.605, 0.34, 0.125))):
+        count = round((extent.right - extent.left) / (1.75 * half)) + 1
+        shift = rng.uniform(-0.5, 0.5)
+        far = 0.3 - 0.15 * row
+        for k in range(count + 1):
+            x = extent.left + (k + shift) * 1.75 * half
+            if rng.uniform() < 0.4:
+                tree(brush, rng, x + 0.9 * half, eaves + 0.02, 0.55 * half + 0.05, scene.season, far=far)
+            low = eaves + 0.75 * height
+            brush.rect(x - 0.8 * half, eaves - 0.02, x + 0.8 * half, low, (240, 232, 214), far=far)
+            for share in (-0.8, -0.4, 0.0, 0.4, 0.76):
+                brush.rect(x + share * half, eaves - 0.02, x + (share + 0.05) * half, low, TRUNK, far=far)
+            for share in (-0.62, -0.18, 0.22, 0.56):
+                brush.rect(x + share * half, eaves + 0.2 * height, x + (share + 0.17) * half, low - 0.1 * height, LAMPLIGHT if night else (196, 170, 130), far=far, own=0.85 if night else 0.0)
+            tiled_roof(brush, x, eaves, half, height, mix(TILE, (96, 96, 100), rng.uniform()), snow=snow, far=far)
+    brush.rect(extent.left, 0.69, extent.right, 0.775, (164, 148, 126))  # stone wall
+    for u, v in rng.uniform(0, 1, (70, 2)):
+        brush.ellipse(extent.at(u), 0.705 + 0.06 * v, 0.022, 0.011, mix((120, 110, 98), (206, 196, 176), rng.uniform()))
+    brush.rect(extent.left, 0.675, extent.right, 0.697, SNOW if snow else TILE)
+    brush.rect(extent.left, 0.775, extent.right, 1.3, (196, 178, 150))
+    snow_patches(brush, scene, rng, 0.80, 1.2)
+
+
+BUILT_PAINTERS: dict[Place, Painter] = {
+    Place.STREET: Painter(0.6, street),
+    Place.APARTMENTS: Painter(0.55, apartments),
+    Place.TOWERS: Painter(0.62, towers),
+    Place.HANOK: Painter(0.34, hanok),
+    Place.PALACE: Painter(0.5, palace),
+    Place.TEMPLE: Painter(0.5, temple),
+}

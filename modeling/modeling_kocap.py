@@ -1,0 +1,397 @@
+"""KoCapModel and KoCapForConditionalGeneration: vision tower, projector, language model.
+
+Composes transformers' own models. Follows the conventions of transformers' LLaVA family (`get_image_features`,
+`get_video_features`, `pooler_output`) because vLLM's Transformers backend relies on them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, GenerationMixin, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
+from transformers.utils import can_return_tuple, torch_compilable_check
+
+from configuration.configuration_kocap import KoCapConfig
+from processing.vision_tokens_kocap import add_vision_tokens
+
+from .projector_kocap import Projector, pool_grid, select_patches
+
+# Quantisers must leave these alone: they are small, and 4-bit weights hurt them most.
+NOT_QUANTISED = ["vision_tower", "multi_modal_projector", "lm_head"]
+
+
+@dataclass
+class KoCapOutput(ModelOutput):
+    """What `KoCapForConditionalGeneration` returns.
+
+    Args:
+        loss: `[]`, mean cross-entropy over the labels that are not -100, when labels were given.
+        logits: `[B, L, vocab_size]`.
+        past_key_values: The key-value cache.
+        hidden_states: Per layer `[B, L, D]`, when asked for.
+        attentions: Per layer `[B, heads, L, L]`, when asked for.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    past_key_values: object | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class KoCapPreTrainedModel(PreTrainedModel):
+    config_class = KoCapConfig
+    base_model_prefix = "model"
+    input_modalities = ("image", "video", "text")
+    supports_gradient_checkpointing = True
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    @classmethod
+    def _from_config(cls, config, **kwargs):
+        # vLLM builds AutoModel's class and wants the model without a head; users want `.generate()` from AutoModel.
+        # AutoModel maps to the generation class, and vLLM is known by the attention it asks for.
+        if cls is KoCapForConditionalGeneration and config.text_config._attn_implementation == "vllm":
+            return KoCapModel._from_config(config, **kwargs)
+        return super()._from_config(config, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs):
+        # A plain BitsAndBytesConfig(load_in_4bit=True) must not quantise the vision tower and the projector.
+        quantization_config = kwargs.get("quantization_config")
+        if getattr(quantization_config, "llm_int8_skip_modules", ()) is None:
+            quantization_config.llm_int8_skip_modules = list(NOT_QUANTISED)
+        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+
+
+class KoCapModel(KoCapPreTrainedModel):
+    """Vision tower, projector and language model, without a head."""
+
+    def __init__(self, config: KoCapConfig):
+        super().__init__(config)
+        self.vision_tower = AutoModel.from_config(config.vision_config)
+        self.multi_modal_projector = Projector(
+            config.vision_hidden_size, config.text_config.hidden_size, projector_type=config.projector_type
+        )
+        self.language_model = AutoModel.from_config(config.text_config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.set_input_embeddings(value)
+
+    def encode_frames(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Run the vision tower, select a layer's patches and pool them: what a feature cache stores.
+
+        Args:
+            pixel_values: `[F, 3, H, W]`, frames or images, normalised.
+        Returns:
+            `[F, N, D_vision]`.
+        """
+        config = self.config
+        layer = config.vision_feature_layer
+        pixel_values = pixel_values.to(dtype=self.vision_tower.dtype)
+        outputs = self.vision_tower(pixel_values, output_hidden_states=layer != -1, return_dict=True)
+        tokens = outputs.last_hidden_state if layer == -1 else outputs.hidden_states[layer]
+        if tokens.ndim == 4:  # a feature map [F, D, h, w]
+            grid = (tokens.shape[2], tokens.shape[3])
+            tokens = tokens.flatten(2).transpose(1, 2)
+        else:
+            patch_size = config.vision_config.patch_size
+            grid = (pixel_values.shape[2] // patch_size, pixel_values.shape[3] // patch_size)
+        if config.vision_feature_select_strategy == "default":
+            tokens = select_patches(tokens, grid)
+        return pool_grid(tokens, grid, stride=config.spatial_pool_stride, mode=config.spatial_pool_mode)
+
+    @torch.no_grad()
+    def count_frame_tokens(self, image_size: int) -> int:
+        """How many placeholders one frame of `image_size` x `image_size` pixels needs; measured on a blank frame."""
+        frame = torch.zeros(1, 3, image_size, image_size, device=self.vision_tower.device)
+        return self.encode_frames(frame).shape[1]
+
+    @can_return_tuple
+    def get_image_features(
+        self, pixel_values: torch.Tensor | None = None, image_features: torch.Tensor | None = None, **kwargs
+    ) -> BaseModelOutputWithPooling:
+        """Encode and project images.
+
+        Args:
+            pixel_values: `[I, 3, H, W]`, or
+            image_features: `[I, N, D_vision]`, precomputed by `encode_frames`.
+        Returns:
+            `last_hidden_state`: `[I, N, D_vision]`; `pooler_output`: `[I, N, D_text]`.
+        """
+        if image_features is None:
+            image_features = self.encode_frames(pixel_values)
+        projector_dtype = self.multi_modal_projector[0].weight.dtype
+        projected = self.multi_modal_projector(image_features.to(self.device, projector_dtype))
+        return BaseModelOutputWithPooling(last_hidden_state=image_features, pooler_output=projected)
+
+    @can_return_tuple
+    def get_video_features(
+        self,
+        pixel_values_videos: torch.Tensor | None = None,
+        pixel_values_videos_mask: torch.Tensor | None = None,
+        video_features: torch.Tensor | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPooling:
+        """Encode and project videos.
+
+        Args:
+            pixel_values_videos: `[V, T, 3, H, W]`, or
+            video_features: `[V, T, N, D_vision]`, precomputed by `encode_frames`.
+            pixel_values_videos_mask: bool `[V, T]`, False for padding frames; absent when every clip has T frames.
+        Returns:
+            `last_hidden_state`: `[F, N, D_vision]` of all real frames; `pooler_output`: `[V, T*N, D_text]`, or with a mask
+            a list of V tensors `[T_v*N, D_text]`.
+        """
+        source = pixel_values_videos if video_features is None else video_features
+        if source is None or source.ndim != (5 if video_features is None else 4):
+            raise ValueError(
+                f"videos have shape {None if source is None else tuple(source.shape)}; pixel_values_videos must be"
+                " [V, T, 3, H, W] and video_features [V, T, N, D]. Let the processor prepare them."
+            )
+        num_videos, num_frames = source.shape[:2]
+        frames = source.flatten(0, 1)
+        if pixel_values_videos_mask is not None:
+            frames = frames[pixel_values_videos_mask.flatten().to(frames.device, torch.bool)]
+        argument = "pixel_values" if video_features is None else "image_features"
+        outputs = self.get_image_features(**{argument: frames}, return_dict=True)
+        projected = outputs.pooler_output  # [F, N, D_text]
+        if pixel_values_videos_mask is None:
+            outputs.pooler_output = projected.reshape(num_videos, -1, projected.shape[-1])
+        else:
+            frame_counts = pixel_values_videos_mask.sum(1).tolist()
+            outputs.pooler_output = [clip.flatten(0, 1) for clip in projected.split(frame_counts)]
+        return outputs
+
+    def place_features(
+        self, inputs_embeds: torch.Tensor, mask: torch.Tensor, features: torch.Tensor | Iterable, *, modality: str
+    ) -> torch.Tensor:
+        """Write features over their placeholders: the one place where their numbers are compared.
+
+        Args:
+            inputs_embeds: `[B, L, D]`.
+            mask: bool `[B, L]`, True at this modality's placeholders.
+            features: `[..., D]`, or a list of such, in reading order.
+        Raises:
+            ValueError: If there are more or fewer features than placeholders.
+        """
+        if not isinstance(features, torch.Tensor):
+            features = torch.cat(list(features))
+        features = features.reshape(-1, features.shape[-1]).to(inputs_embeds.device, inputs_embeds.dtype)
+        torch_compilable_check(
+            mask.sum() == features.shape[0],
+            lambda: (
+                f"the prompt has {int(mask.sum())} {modality} placeholders but the {modality} inputs give"
+                f" {features.shape[0]} features; they must be equal. Build the inputs with KoCapProcessor, and do not"
+                " truncate them."
+            ),
+        )
+        return inputs_embeds.masked_scatter(mask.unsqueeze(-1).to(inputs_embeds.device), features)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values=None,
+        inputs_embeds: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        pixel_values_videos: torch.Tensor | None = None,
+        pixel_values_videos_mask: torch.Tensor | None = None,
+        image_features: torch.Tensor | None = None,
+        video_features: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPast:
+        """Embed text, put image and video features in their places, run the language model.
+
+        Args:
+            input_ids: int64 `[B, L]` with placeholders expanded by the processor; or `inputs_embeds` `[B, L, D]`.
+            attention_mask: `[B, L]`, 1 for real tokens.
+            pixel_values: `[I, 3, H, W]`, all images of the batch in reading order.
+            pixel_values_videos: `[V, T, 3, H, W]`, all videos of the batch in reading order.
+            pixel_values_videos_mask: bool `[V, T]`, False for padding frames.
+            image_features: `[I, N, D_vision]`, precomputed, in place of `pixel_values`.
+            video_features: `[V, T, N, D_vision]`, precomputed, in place of `pixel_values_videos`.
+        Raises:
+            ValueError: If placeholders and features differ in number, or an input is given twice.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give exactly one of input_ids and inputs_embeds.")
+        has_images = pixel_values is not None or image_features is not None
+        has_videos = pixel_values_videos is not None or video_features is not None
+        if (has_images or has_videos) and input_ids is None:
+            raise ValueError("images and videos need input_ids: their placeholders are found there, not in inputs_embeds.")
+        for pixels, features, name in (
+            (pixel_values, image_features, "image_features"),
+            (pixel_values_videos, video_features, "video_features"),
+        ):
+            if pixels is not None and features is not None:
+                raise ValueError(f"{name} stands in place of pixel values: give one of them, not both.")
+
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+        if has_images:
+            images = self.get_image_features(pixel_values, image_features, return_dict=True).pooler_output
+            mask = input_ids == self.config.image_token_id
+            inputs_embeds = self.place_features(inputs_embeds, mask, images, modality="image")
+        if has_videos:
+            videos = self.get_video_features(
+                pixel_values_videos, pixel_values_videos_mask, video_features, return_dict=True
+            ).pooler_output
+            mask = input_ids == self.config.video_token_id
+            inputs_embeds = self.place_features(inputs_embeds, mask, videos, modality="video")
+
+        return self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            return_dict=True,
+            **kwargs,
+        )
+
+
+class KoCapForConditionalGeneration(KoCapPreTrainedModel, GenerationMixin):
+    """KoCapModel with a language-model head: loss and `generate`."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+
+    def __init__(self, config: KoCapConfig):
+        super().__init__(config)
+        self.model = KoCapModel(config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.post_init()
+
+    @classmethod
+    def from_backbones(cls, vision: str, text: str, *, dtype: torch.dtype | str = "auto", **config_kwargs):
+        """Assemble a model from a pretrained vision encoder and a pretrained language model; the projector starts fresh.
+
+        Args:
+            vision: Hub id or folder of a vision encoder (a two-tower model such as CLIP gives its vision half).
+            text: Hub id or folder of a causal language model with its tokenizer.
+            dtype: As in `from_pretrained`.
+            **config_kwargs: KoCapConfig's own fields, e.g. `projector_type="linear"`. Placeholder ids default to the
+                tokenizer's vision tokens; a tokenizer without them gets `<image>` and `<video>`, and the embeddings grow.
+        """
+        vision_config = AutoConfig.from_pretrained(vision)
+        vision_config = getattr(vision_config, "vision_config", vision_config)
+        if hasattr(vision_config, "vision_use_head"):
+            vision_config.vision_use_head = False  # SigLIP's pooling head is never looked at
+        vision_tower = AutoModel.from_pretrained(vision, config=vision_config, dtype=dtype)
+        language_model = AutoModelForCausalLM.from_pretrained(text, dtype=dtype)
+        tokenizer = AutoTokenizer.from_pretrained(text)
+        tokens = add_vision_tokens(tokenizer)
+        if len(tokenizer) > language_model.get_input_embeddings().num_embeddings:
+            language_model.resize_token_embeddings(len(tokenizer))
+        config_kwargs.setdefault("image_token_id", tokenizer.convert_tokens_to_ids(tokens["image_token"]))
+        config_kwargs.setdefault("video_token_id", tokenizer.convert_tokens_to_ids(tokens["video_token"]))
+
+        config = cls.config_class(
+            vision_config=vision_tower.config, text_config=language_model.config, **config_kwargs
+        )
+        with torch.device("meta"):  # every part is replaced below: allocate nothing
+            model = cls(config)
+        model.model.vision_tower = vision_tower
+        model.model.language_model = language_model.base_model
+        model.model.multi_modal_projector = Projector(
+            config.vision_hidden_size, config.text_config.hidden_size, projector_type=config.projector_type
+        ).to(language_model.device, language_model.dtype)
+        model.lm_head = language_model.get_output_embeddings()
+        model.config.dtype = language_model.dtype
+        model.generation_config = language_model.generation_config
+        model.tie_weights()
+        return model.eval()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.lm_head
+
+    def get_image_features(self, pixel_values: torch.Tensor, **kwargs) -> BaseModelOutputWithPooling:
+        """See `KoCapModel.get_image_features`."""
+        return self.model.get_image_features(pixel_values, **kwargs)
+
+    def get_video_features(self, pixel_values_videos: torch.Tensor, **kwargs) -> BaseModelOutputWithPooling:
+        """See `KoCapModel.get_video_features`."""
+        return self.model.get_video_features(pixel_values_videos, **kwargs)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values=None,
+        inputs_embeds: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        pixel_values_videos: torch.Tensor | None = None,
+        pixel_values_videos_mask: torch.Tensor | None = None,
+        image_features: torch.Tensor | None = None,
+        video_features: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs,
+    ) -> KoCapOutput:
+        """As `KoCapModel.forward`, then the head.
+
+        Args:
+            labels: int64 `[B, L]`, -100 where nothing is to be learned.
+            logits_to_keep: Compute logits for the last so many positions only (0: all), or for these indices.
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            pixel_values=pixel_values,
+            pixel_values_videos=pixel_values_videos,
+            pixel_values_videos_mask=pixel_values_videos_mask,
+            image_features=image_features,
+            video_features=video_features,
+            use_cache=use_cache,
+            return_dict=True,
+            **{name: value for name, value in kwargs.items() if name != "num_items_in_batch"},
+        )
+        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(outputs.last_hidden_state[:, keep, :])
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(
+                logits=logits, labels=labels, vocab_size=self.config.text_config.vocab_size, **kwargs
+            )
+        return KoCapOutput(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def prepare_inputs_for_generation(self, input_ids, is_first_iteration: bool = False, **kwargs):
+        """Drop what the prefill has consumed: images and videos are in the cache from the second step on."""
+        model_inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
+        if not is_first_iteration and kwargs.get("use_cache", True):
+            for name in ("pixel_values", "pixel_values_videos", "image_features", "video_features"):
+                model_inputs.pop(name, None)
+        return model_inputs
+
+
+__all__ = ["KoCapForConditionalGeneration", "KoCapModel", "KoCapOutput", "KoCapPreTrainedModel"]

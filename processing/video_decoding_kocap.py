@@ -1,0 +1,250 @@
+"""Decode one video stream: how long it is, every frame with its true time, and each frame as a player shows it."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import av
+import av.container
+import av.error
+import av.packet
+import av.video.frame
+import av.video.reformatter
+import av.video.stream
+import numpy as np
+
+from .video_errors_kocap import VideoCorruptError, VideoError, VideoTooLargeError
+
+TimedFrame = tuple[float, av.video.frame.VideoFrame]  # seconds after the clip's first frame
+
+DEFAULT_FPS = 25.0  # FFmpeg's own guess for streams that carry no timing
+TAIL_S = 1.0
+JUMP_S = 1.0  # time going back further than this starts a new recording; less is a muxer's rounding
+MAX_FAILED_READS = 1000
+MAX_FAILED_PACKETS = 1000
+MAX_STRETCH = 16  # sample aspect ratios beyond this are broken headers
+SCALING = (
+    av.video.reformatter.Interpolation.BICUBIC
+    | av.video.reformatter.Interpolation.ACCURATE_RND
+    | av.video.reformatter.Interpolation.FULL_CHR_H_INT
+)
+
+
+def frame_rate(stream: av.video.stream.VideoStream) -> float:
+    """Frames per second, for streams or frames that do not say when they are shown."""
+    return float(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
+
+
+def packets(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream
+) -> Iterator[av.packet.Packet | None]:
+    """Every packet that can be read, and None at the end; unreadable stretches are skipped."""
+    failed = 0
+    while failed < MAX_FAILED_READS:
+        try:
+            for packet in container.demux(stream):
+                if packet.pts is None and packet.dts is None and not packet.size:
+                    break  # PyAV's own flush packet
+                failed = 0
+                yield packet
+            break
+        except av.error.FFmpegError:
+            failed += 1
+    yield None
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How far a stream reaches, on its own clock.
+
+    Attributes:
+        end_s: End of the last frame; None where no packet carries a time.
+        num_packets: Packets seen.
+    """
+
+    end_s: float | None
+    num_packets: int
+
+
+def promised_end(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float | None:
+    """Where the header says the stream ends, on the stream's clock; None if it doesn't say."""
+    if stream.duration and stream.time_base:
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    if container.duration:
+        return ((container.start_time or 0) + container.duration) / av.time_base
+    return None
+
+
+def measure_tail(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> Extent | None:
+    """Check the header's end by reading the last packets only; None if that cannot be done here.
+
+    The container is of no further use: a seek that failed leaves it anywhere.
+    """
+    end_s = promised_end(container, stream)
+    if end_s is None or not stream.time_base:
+        return None
+    try:
+        container.seek(int((end_s - TAIL_S) / stream.time_base), stream=stream)
+    except av.error.FFmpegError:
+        return None
+    extent = measure_all(container, stream)
+    return extent if extent.end_s is not None else None
+
+
+def measure_all(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> Extent:
+    """Read packets to the end of the file, decoding nothing."""
+    end, count = None, 0
+    step = 1 / (frame_rate(stream) * float(stream.time_base or 1))
+    for packet in packets(container, stream):
+        if packet is None or packet.is_discard:
+            continue  # cut away by an edit list
+        count += 1
+        shown_from = packet.dts if packet.pts is None else packet.pts
+        if shown_from is not None:
+            shown_to = shown_from + (packet.duration or step)
+            end = shown_to if end is None else max(end, shown_to)
+    return Extent(None if end is None else end * float(stream.time_base or 1), count)
+
+
+class Decoder:
+    """Decodes a stream in order and skips what is broken.
+
+    Attributes:
+        origin_s: Time of the first frame on the stream's own clock; None until it is decoded.
+        warnings: What was odd so far.
+    """
+
+    def __init__(self, container: av.container.InputContainer, stream: av.video.stream.VideoStream, name: str):
+        self.stream = stream
+        self.origin_s: float | None = None
+        self._container, self._name = container, name
+        self._num_decoded = 0
+        self._failures: list[Exception] = []
+        self._made_up_times = self._jumped_back = False
+
+    def frames(self) -> Iterator[TimedFrame]:
+        """Frames from where the container stands; times never go back.
+
+        Raises:
+            VideoError: At the end, or after many failures, if less than half of what was tried decodes.
+        """
+        step_s, shift_s, last_s = 1 / frame_rate(self.stream), 0.0, None
+        for frame in self._decodable():
+            stamp = frame.dts if frame.pts is None else frame.pts
+            if stamp is None or not self.stream.time_base:
+                self._made_up_times = True
+                time_s = 0.0 if last_s is None else last_s + step_s
+            else:
+                time_s = float(stamp * self.stream.time_base) + shift_s
+            if last_s is not None and time_s < last_s:
+                if last_s - time_s > JUMP_S:
+                    self._jumped_back = True
+                    shift_s += last_s + step_s - time_s
+                    time_s = last_s + step_s
+                else:
+                    time_s = last_s
+            if self.origin_s is None:
+                self.origin_s = time_s
+            last_s = time_s
+            yield time_s - self.origin_s, frame
+
+    def seek(self, time_s: float) -> Iterator[TimedFrame]:
+        """Frames from the nearest keyframe the container finds before `time_s`; empty if it cannot seek."""
+        if self.origin_s is None or self._made_up_times or not self.stream.time_base:
+            return
+        with contextlib.suppress(av.error.FFmpegError):
+            self._container.seek(int((self.origin_s + time_s) / self.stream.time_base), stream=self.stream)
+            keyframe_seen = False
+            for moment, frame in self.frames():
+                keyframe_seen = keyframe_seen or frame.key_frame
+                if keyframe_seen:
+                    yield moment, frame
+
+    def _decodable(self) -> Iterator[av.video.frame.VideoFrame]:
+        for packet in packets(self._container, self.stream):
+            if packet is not None and not packet.size:
+                continue  # "show the last frame again" in Theora and AVI
+            try:
+                frames = self.stream.decode(packet)
+            except av.error.FFmpegError as error:
+                self._failures.append(error)
+                if len(self._failures) > MAX_FAILED_PACKETS:
+                    break
+                continue
+            self._num_decoded += len(frames)
+            yield from frames
+        self.check()
+
+    def check(self) -> None:
+        """Raise `VideoError` if less than half of what was tried so far decodes."""
+        if not self._num_decoded or self._num_decoded < len(self._failures):
+            raise self._failure()
+
+    def _failure(self) -> VideoError:
+        tried = self._num_decoded + len(self._failures)
+        if not self._num_decoded and self._failures and isinstance(self._failures[0], av.error.ArgumentError):
+            return VideoTooLargeError(
+                f"{self._name}: its frames are larger than max_pixels. Re-encode it smaller, or raise max_pixels."
+            )
+        if not tried:
+            return VideoCorruptError(
+                f"{self._name} holds no frame that can be decoded. Download it again or re-encode it."
+            )
+        return VideoCorruptError(
+            f"{self._name}: {self._num_decoded} of {tried} frames tried decode; at least half must."
+            " Download it again or re-encode it."
+        )
+
+    def warnings(self) -> list[str]:
+        found = []
+        if self._failures:
+            found.append(f"{len(self._failures)} broken packets were skipped; {self._num_decoded} frames decoded")
+        if self._made_up_times:
+            found.append(
+                f"the stream carries no timestamps; times assume {frame_rate(self.stream):g} frames per second"
+            )
+        if self._jumped_back:
+            found.append("timestamps jump back; times after a jump continue from the frame before it")
+        return found
+
+
+class Picture:
+    """How a clip's frames are shown: turned by the display matrix, stretched by the sample aspect ratio.
+
+    Attributes:
+        width, height: Size as shown.
+        rotation_degrees: Clockwise turn: 0, 90, 180 or 270.
+    """
+
+    def __init__(self, frame: av.video.frame.VideoFrame, stream: av.video.stream.VideoStream):
+        aspect = float(stream.sample_aspect_ratio or 1)
+        if not 1 / MAX_STRETCH <= aspect <= MAX_STRETCH:
+            aspect = 1.0
+        # x' = a x + c y, y' = b x + d y
+        a, b, c, d = _display_matrix(frame)
+        self._transposed = abs(b) > abs(a)
+        self._mirrored, self._flipped = (c < 0, b < 0) if self._transposed else (a < 0, d < 0)
+        if a * d < b * c:  # mirrored: what remains to turn after mirroring left and right
+            a, b = -a, -b
+        self.rotation_degrees = (90 if b > 0 else 270) if self._transposed else (180 if a < 0 else 0)
+        size = max(1, round(frame.width * aspect)), frame.height
+        self.width, self.height = size[::-1] if self._transposed else size
+        self._reformatter = av.video.reformatter.VideoReformatter()
+
+    def render(self, frame: av.video.frame.VideoFrame, width: int, height: int) -> np.ndarray:
+        """One frame as shown, uint8 `[3, height, width]`, RGB. Memory for a large frame is never taken twice."""
+        stored_width, stored_height = (height, width) if self._transposed else (width, height)
+        small = self._reformatter.reformat(frame, stored_width, stored_height, "rgb24", interpolation=SCALING)
+        image = small.to_ndarray()  # [H, W, 3]
+        if self._transposed:
+            image = image.swapaxes(0, 1)
+        image = image[:: -1 if self._flipped else 1, :: -1 if self._mirrored else 1]
+        return image.transpose(2, 0, 1)
+
+
+def _display_matrix(frame: av.video.frame.VideoFrame) -> tuple[int, int, int, int]:
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return 1, 0, 0, 1
+    matrix = np.frombuffer(bytes(data), np.int32)  # 3x3 by rows: a b u, c d v, x y w
+    return int(matrix[0]), int(matrix[1]), int(matrix[3]), int(matrix[4])

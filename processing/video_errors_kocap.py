@@ -1,0 +1,86 @@
+"""What can be wrong with a video, one class and one stable code per reason."""
+
+
+class VideoError(ValueError):
+    """A video that cannot be used.
+
+    `str(error)` reads "CODE: value, rule, way out", in English, for logs and developers. `message_ko` tells whoever
+    brought the video what to do, in Korean. Instances survive pickling, so they cross from data-loading workers as they
+    are.
+    """
+
+    code = "E_VIDEO"
+    message_ko = "영상을 읽을 수 없습니다. 다른 영상을 사용해 주세요."
+
+    def __str__(self) -> str:
+        return f"{self.code}: {super().__str__()}"
+
+
+class VideoEmptyError(VideoError):
+    """Zero bytes."""
+
+    code = "E_EMPTY"
+    message_ko = "파일이 비어 있습니다(0바이트). 파일을 다시 내려받거나 다시 올려 주세요."
+
+
+class NotVideoError(VideoError):
+    """Bytes that no video container explains."""
+
+    code = "E_NOT_VIDEO"
+    message_ko = "영상 파일이 아니거나 심하게 손상되었습니다. MP4, MOV, MKV, WebM, AVI 같은 영상 파일을 사용해 주세요."
+
+
+class VideoTruncatedError(VideoError):
+    """The part that says where the frames are (mp4's moov box) is missing."""
+
+    code = "E_TRUNCATED"
+    message_ko = "파일이 끝까지 저장되지 않아 재생 정보가 없습니다. 원본을 다시 내려받거나 다시 올려 주세요."
+
+
+class NoVideoStreamError(VideoError):
+    """Sound, or sound with a cover picture, but no moving pictures."""
+
+    code = "E_NO_VIDEO"
+    message_ko = "파일에 소리만 있고 영상이 없습니다. 영상이 들어 있는 파일을 사용해 주세요."
+
+
+class NotFileError(VideoError):
+    """A directory, FIFO, device, socket, unreadable file or stream that cannot seek."""
+
+    code = "E_NOT_FILE"
+    message_ko = "일반 파일이 아니거나 읽을 권한이 없습니다. 영상 파일의 경로와 권한을 확인해 주세요."
+
+
+class VideoNotFoundError(VideoError, FileNotFoundError):
+    """Nothing at that path. Also a `FileNotFoundError`, which is what callers of `open` catch."""
+
+    code = "E_NOT_FOUND"
+    message_ko = "파일을 찾을 수 없습니다. 경로와 파일 이름을 확인해 주세요."
+
+
+class VideoFormatError(VideoError):
+    """Something that would make the reader open other files or the network: playlists, scripts, URLs."""
+
+    code = "E_FORMAT"
+    message_ko = "재생 목록이나 인터넷 주소는 열지 않습니다. 영상 파일을 내려받아 그 파일을 사용해 주세요."
+
+
+class VideoTooLargeError(VideoError):
+    """More pixels per frame than the limit."""
+
+    code = "E_TOO_LARGE"
+    message_ko = "영상의 해상도가 너무 큽니다. 더 작은 해상도(예: 4K 이하)로 변환해 주세요."
+
+
+class VideoCorruptError(VideoError):
+    """Nothing, or less than half of what was tried, decodes."""
+
+    code = "E_CORRUPT"
+    message_ko = "영상이 심하게 손상되어 장면을 읽을 수 없습니다. 원본을 다시 내려받거나 다른 파일을 사용해 주세요."
+
+
+class FramesError(VideoError):
+    """Frames given as an array of the wrong shape or type."""
+
+    code = "E_FRAMES"
+    message_ko = "프레임 배열의 형식이 맞지 않습니다. uint8 형식의 [T, 3, H, W] 배열을 사용해 주세요."

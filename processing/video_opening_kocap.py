@@ -1,0 +1,194 @@
+"""Open what a user calls a video without trusting it.
+
+FFmpeg never sees a name: the file is opened here, as a regular local file, and handed over as bytes. So no string can
+become a URL or a protocol, and any name works. Only containers that hold video are tried, and none of them may open a
+second file.
+"""
+
+import contextlib
+import errno
+import io
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterator
+from typing import BinaryIO, NoReturn
+
+import av
+import av.container
+import av.error
+import av.stream
+import av.video.stream
+
+from .video_errors_kocap import (
+    NotFileError,
+    NotVideoError,
+    NoVideoStreamError,
+    VideoEmptyError,
+    VideoError,
+    VideoFormatError,
+    VideoNotFoundError,
+    VideoTooLargeError,
+    VideoTruncatedError,
+)
+
+VideoSource = str | os.PathLike | bytes | bytearray | BinaryIO
+
+MAX_PIXELS = 36_000_000  # 8K UHD is 33.2 MP; 8192x8192 is 67.1 MP
+
+VIDEO_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h261,h263,h264,hevc,vvc,vc1,obu,av1,ivf,flv,ogg,asf,gif,"
+    "mjpeg,mxf,dv,rm,nut,yuv4mpegpipe"
+)
+AUDIO_FORMATS = "mp3,wav,flac,aac,ac3,eac3,aiff,amr"  # opened only to say that there is no video in them
+PLAYLIST = re.compile(rb"#EXTM3U|ffconcat|v=0\r?\n|<\?xml.{,400}<MPD|<MPD|\[playlist\]|https?://|rtsp://", re.DOTALL)
+PROTOCOL = re.compile(r"[A-Za-z][\w+.,-]+:")  # two letters or more: `C:` is a drive
+MP4_BOXES = (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot")
+
+
+def source_name(source: VideoSource) -> str:
+    """The source as error messages show it."""
+    if isinstance(source, bytes | bytearray):
+        return f"<{len(source)} bytes>"
+    return repr(os.fspath(source)) if isinstance(source, str | os.PathLike) else f"<{type(source).__name__}>"
+
+
+@contextlib.contextmanager
+def open_source(source: VideoSource) -> Iterator[BinaryIO]:
+    """Open the source for reading from its first byte; a caller's file object is left open afterwards.
+
+    Raises:
+        VideoError: If it is missing, not a regular file, a URL or empty.
+        TypeError: If it is neither a path, bytes nor a binary file object.
+    """
+    if isinstance(source, bytes | bytearray):
+        file = io.BytesIO(source)
+    elif isinstance(source, str | os.PathLike):
+        file = _open_path(os.fsdecode(source))
+    elif not hasattr(source, "read"):
+        raise TypeError(f"a video is a path, bytes or a binary file object, not {type(source).__name__}.")
+    else:
+        file = source
+        if not file.seekable():
+            raise NotFileError(f"{source_name(source)} cannot seek, and videos need it. Read it into bytes first.")
+    try:
+        if file.seek(0, os.SEEK_END) == 0:
+            raise VideoEmptyError(f"{source_name(source)} is 0 bytes long. Download or upload it again.")
+        file.seek(0)
+        if not isinstance(file.read(0), bytes):
+            raise TypeError(f"{source_name(source)} is open in text mode; open it with mode 'rb'.")
+        yield file
+    finally:
+        if file is not source:
+            file.close()
+
+
+def _open_path(path: str) -> BinaryIO:
+    # A name typed or stored in one Unicode form often lies on disk in the other (macOS writes NFD).
+    for name in dict.fromkeys([path, unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path)]):
+        try:
+            descriptor = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
+            continue
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                continue
+            raise NotFileError(
+                f"{path!r} cannot be opened: {error.strerror}. Check what it is and its permissions."
+            ) from error
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return io.FileIO(descriptor)
+        os.close(descriptor)
+        raise NotFileError(f"{path!r} is a directory, FIFO or device; a video must be a regular file.")
+    if PROTOCOL.match(path):
+        raise VideoFormatError(
+            f"{path!r} is no local file; URLs and FFmpeg protocols are not opened. Download it and pass its path."
+        )
+    raise VideoNotFoundError(f"{path!r} does not exist. Check the path.")
+
+
+def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.InputContainer:
+    """Let FFmpeg find out which container this is, by content alone.
+
+    Raises:
+        VideoError: If it is a playlist, cut short, or no video.
+    """
+    file.seek(0)
+    head = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if PLAYLIST.match(head):
+        raise VideoFormatError(f"{name} is a playlist or script that points to other files. Pass the video itself.")
+    file.seek(0)
+    try:
+        return av.open(
+            file,
+            mode="r",
+            options={"max_pixels": str(max_pixels)},  # for the few frames FFmpeg decodes while it opens
+            container_options={"format_whitelist": f"{VIDEO_FORMATS},{AUDIO_FORMATS}", "protocol_whitelist": "none"},
+            metadata_errors="replace",  # titles in CP949 are common
+            buffer_size=1 << 17,
+            io_open=_refuse_to_open,
+        )
+    except av.error.FFmpegError as error:
+        raise _why_not(file, name) from error
+
+
+def _refuse_to_open(url: str, flags: int, options: dict) -> NoReturn:
+    raise VideoFormatError(f"the video asks to open {url!r}; a video must be one file. Re-encode it into one.")
+
+
+def _why_not(file: BinaryIO, name: str) -> VideoError:
+    """Tell an mp4 that was cut short from something that never was a video."""
+    size, position = file.seek(0, os.SEEK_END), 0
+    while position + 8 <= size:
+        file.seek(position)
+        header = file.read(16)
+        if header[4:8] not in MP4_BOXES and position == 0:
+            return NotVideoError(
+                f"{name} starts with {header[:8]!r}, which no known video container does. Is it really a video?"
+            )
+        length = int.from_bytes(header[8:16] if header[:4] == b"\0\0\0\1" else header[:4], "big")
+        if header[4:8] == b"moov" and position + length <= size:
+            return NotVideoError(
+                f"{name} looks like mp4, but its moov box cannot be read. Re-encode or download it again."
+            )
+        position += length if length >= 8 else size  # 0: up to the end of the file
+    return VideoTruncatedError(
+        f"{name} is an mp4 without its moov box: {size} bytes are not the whole file. Download it again."
+    )
+
+
+def find_video_stream(
+    container: av.container.InputContainer, name: str, max_pixels: int
+) -> av.video.stream.VideoStream:
+    """The stream a player would show, ready to decode; cover pictures do not count.
+
+    Raises:
+        VideoError: If there is none, no decoder for it, or its frames are too large.
+    """
+    best = container.streams.best("video")
+    candidates = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not candidates:
+        held = ", ".join(s.type for s in container.streams) or "nothing"
+        raise NoVideoStreamError(
+            f"{name} ({container.format.name}) holds {held} and no moving pictures. Pass a file with video."
+        )
+    stream = next((s for s in candidates if s is best), candidates[0])
+    if stream.codec_context is None:
+        raise NotVideoError(f"{name}: this FFmpeg has no decoder for its video. Re-encode it as H.264.")
+    check_pixels(stream.codec_context.width, stream.codec_context.height, name, max_pixels)
+    # With frame threads FFmpeg 5 to 8 decodes Theora wrongly after a repeated frame: keyframes differ from one thread's.
+    stream.thread_type = "SLICE" if stream.codec_context.codec.name in ("theora", "vp3") else "AUTO"
+    stream.codec_context.options = {
+        "max_pixels": str(max_pixels)
+    }  # on the container alone it does nothing for decoding
+    return stream
+
+
+def check_pixels(width: int, height: int, name: str, max_pixels: int) -> None:
+    """Raise `VideoTooLargeError` if a frame of this size is over the limit."""
+    if width * height > max_pixels:
+        raise VideoTooLargeError(
+            f"{name}: frame is {width}x{height} = {width * height / 1e6:.1f} MP; the limit is {max_pixels / 1e6:.1f} MP."
+            " Re-encode it smaller, or raise max_pixels."
+        )
