@@ -54,7 +54,9 @@ class KoCapConfig(PreTrainedConfig):
 
     def _check(self) -> None:
         if self.spatial_pool_stride < 1:
-            raise ValueError(f"spatial_pool_stride is {self.spatial_pool_stride}; it must be >= 1 (1 keeps every patch).")
+            raise ValueError(
+                f"spatial_pool_stride is {self.spatial_pool_stride}; it must be >= 1 (1 keeps every patch)."
+            )
         if self.vision_feature_select_strategy == "full" and self.spatial_pool_stride > 1:
             raise ValueError(
                 f"spatial_pool_stride is {self.spatial_pool_stride} with vision_feature_select_strategy='full'; class and"

@@ -150,43 +150,43 @@ TIME_NOUNS: dict[Time, tuple[str, ...]] = {
 # What the light looks like, as the stem of a predicate.
 TIME_CLAUSES: dict[Time, tuple[str, ...]] = {
     Time.DAWN: ("[새벽]의 푸르스름한 빛이 감돌", "[새벽] 특유의 옅은 분홍빛이 번지", "[동틀 무렵]의 은은한 빛이 퍼지"),
-    Time.DAY: ("[한낮]의 밝은 빛이 고르게 퍼지", "[대낮]의 환한 빛이 화면을 채우", "[낮]의 빛이 풍경을 밝게 비추"),
+    Time.DAY: ("[한낮]이라 주위가 밝", "[대낮]의 빛이 풍경을 고르게 비추", "[낮]의 빛이 화면 전체에 퍼지"),
     Time.DUSK: ("[노을]빛이 화면을 주황색으로 물들이", "[저녁 무렵]의 붉은 기운이 번지", "[해 질 녘]의 따뜻한 빛이 내려앉"),
     Time.NIGHT: ("[밤]의 어둠이 짙게 깔려 있", "[밤]이 깊어 사방이 어두워져 있", "[한밤]의 어둠이 풍경을 감싸"),
 }
 
 WEATHER_MODIFIERS: dict[Weather, tuple[str, ...]] = {
     Weather.CLEAR: ("[맑은]", "[맑게] 갠", "[쾌청한]"),
-    Weather.CLOUDY: ("[흐린]", "잔뜩 [흐린]", "[우중충한]"),
-    Weather.RAIN: ("[비 내리는]", "[비가 오는]", "[빗줄기]가 떨어지는", "[비에 젖은]"),
+    Weather.CLOUDY: ("[흐린]", "잔뜩 [흐린]", "하늘이 [흐린]"),
+    Weather.RAIN: ("[비 내리는]", "[비가 오는]", "[빗줄기]가 떨어지는", "[비가 쏟아지는]"),
     Weather.SNOW: ("[눈 내리는]", "[눈이 오는]", "[눈발]이 날리는", "[함박눈]이 내리는"),
-    Weather.FOG: ("[안개] 낀", "[안개]가 자욱한", "뿌연 [안개]가 깔린", "[안개]에 싸인"),
+    Weather.FOG: ("[안개] 낀", "[안개]가 자욱한", "뿌연 [안개]가 깔린", "짙은 [안개]가 낀"),
 }
 
 WEATHER_CLAUSES: dict[Weather, tuple[str, ...]] = {
     Weather.CLEAR: ("날씨가 [맑아] 시야가 또렷하", "공기가 [맑고] 풍경이 선명하", "날씨는 [쾌청하]"),
-    Weather.CLOUDY: ("하늘이 회색빛으로 [흐려] 있", "하늘은 햇빛 없이 [흐리]", "[흐린] 하늘이 낮게 드리워져 있"),
+    Weather.CLOUDY: ("하늘이 온통 [흐려] 있", "하늘은 잔뜩 [흐리]", "[흐린] 하늘이 낮게 드리워져 있"),
     Weather.RAIN: ("[빗줄기]가 화면 전체에 쏟아지", "[빗방울]이 쉼 없이 떨어지", "[비가 내려] 풍경이 촉촉이 젖어 있"),
     Weather.SNOW: ("[눈송이]가 화면 가득 흩날리", "하얀 [눈발]이 쉼 없이 내려오", "[함박눈]이 소복소복 내리"),
     Weather.FOG: ("[안개]가 먼 곳을 뿌옇게 가리", "짙은 [안개]가 주변을 감싸", "희뿌연 [안개]가 풍경 위에 깔려 있"),
 }
 
-SEASON_NOUNS: dict[Season, str] = {
-    Season.SPRING: "[봄]",
-    Season.SUMMER: "[여름]",
-    Season.AUTUMN: "[가을]",
-    Season.WINTER: "[겨울]",
+SEASON_NOUNS: dict[Season, tuple[str, ...]] = {
+    Season.SPRING: ("[봄날]", "[봄날]", "[봄철]", "[봄]"),
+    Season.SUMMER: ("[여름날]", "[여름날]", "[여름철]", "[여름]"),
+    Season.AUTUMN: ("[가을날]", "[가을날]", "[가을철]", "[가을]"),
+    Season.WINTER: ("[겨울날]", "[겨울날]", "[겨울철]", "[겨울]"),
 }
 
 SEASON_CLAUSES: dict[Season, tuple[str, ...]] = {
-    Season.SPRING: ("연분홍 꽃이 핀 나무들이 [봄]기운을 전하", "나무마다 분홍빛 꽃이 피어 [봄] 분위기가 나", "꽃나무가 [봄]을 알리"),
+    Season.SPRING: ("연분홍 꽃이 핀 나무들이 [봄]의 기운을 전하", "나무마다 분홍빛 꽃이 피어 [봄] 분위기가 나", "꽃나무가 [봄]을 알리"),
     Season.SUMMER: ("짙은 녹색 잎이 [여름]의 싱그러움을 더하", "녹음이 우거져 [여름]임을 알려 주", "무성한 초록 잎이 [여름]을 느끼게 하"),
     Season.AUTUMN: (
         "붉고 노랗게 물든 잎이 [가을] 정취를 더하",
         "단풍이 들어 [가을] 분위기가 나",
         "울긋불긋한 단풍이 [가을]을 알리",
     ),
-    Season.WINTER: ("잎을 떨군 나무들이 [겨울] 풍경을 이루", "땅에 쌓인 흰 눈이 [겨울] 분위기를 더하", "앙상한 가지가 [겨울]임을 보여 주"),
+    Season.WINTER: ("잎을 떨군 나무들이 [겨울] 풍경을 이루", "하얗게 덮인 땅이 [겨울] 분위기를 더하", "앙상한 가지가 [겨울]임을 보여 주"),
 }
 
 CAMERA_CLAUSES: dict[Camera, tuple[str, ...]] = {
@@ -200,37 +200,37 @@ CAMERA_CLAUSES: dict[Camera, tuple[str, ...]] = {
         "[카메라는 왼쪽으로] 천천히 이동하",
         "[카메라가 왼쪽으로] 부드럽게 움직이",
         "[시점이 왼쪽으로] 서서히 옮겨 가",
-        "[화면은 오른쪽에서 왼쪽으로] 천천히 훑어 가",
+        "[카메라는 오른쪽에서 왼쪽으로] 풍경을 천천히 훑",
     ),
     Camera.RIGHT: (
         "[카메라는 오른쪽으로] 천천히 이동하",
         "[카메라가 오른쪽으로] 부드럽게 움직이",
         "[시점이 오른쪽으로] 서서히 옮겨 가",
-        "[화면은 왼쪽에서 오른쪽으로] 천천히 훑어 가",
+        "[카메라는 왼쪽에서 오른쪽으로] 풍경을 천천히 훑",
     ),
     Camera.UP: (
         "[카메라는 위쪽으로] 천천히 올라가",
         "[카메라가 위로] 부드럽게 움직이",
         "[시점이 위쪽으로] 서서히 옮겨 가",
-        "[화면은 아래에서 위로] 천천히 훑어 가",
+        "[카메라는 아래에서 위로] 풍경을 천천히 훑",
     ),
     Camera.DOWN: (
         "[카메라는 아래쪽으로] 천천히 내려가",
         "[카메라가 아래로] 부드럽게 움직이",
         "[시점이 아래쪽으로] 서서히 옮겨 가",
-        "[화면은 위에서 아래로] 천천히 훑어 가",
+        "[카메라는 위에서 아래로] 풍경을 천천히 훑",
     ),
     Camera.ZOOM_IN: (
         "카메라는 풍경을 점점 [확대하]",
         "카메라가 앞으로 천천히 [다가가]",
         "화면이 서서히 [확대되]",
-        "카메라는 피사체를 조금씩 [당겨 담]",
+        "카메라는 천천히 [줌 인]하",
     ),
     Camera.ZOOM_OUT: (
         "카메라는 화면을 점점 [축소하]",
         "카메라가 뒤로 천천히 [물러나]",
         "화면이 서서히 [축소되]",
-        "카메라는 조금씩 멀어지며 [시야를 넓히]",
+        "카메라는 천천히 [줌 아웃]하",
     ),
 }
 
@@ -289,7 +289,7 @@ LANDMARK_NOUNS: dict[Landmark, tuple[str, ...]] = {
     Landmark.SCARECROW: ("[허수아비]",),
     Landmark.HUT: ("[원두막]", "작은 [원두막]"),
     Landmark.SLIDE: ("[미끄럼틀]", "놀이터 [미끄럼틀]"),
-    Landmark.BUS_STOP: ("[정류장]", "버스 [정류장]"),
+    Landmark.BUS_STOP: ("[정류장]", "지붕이 있는 [정류장]"),
     Landmark.SIGNALS: ("[신호등]",),
     Landmark.REEDS: ("[갈대]", "[갈대] 무더기"),
     Landmark.TURBINE: ("[풍력 발전기]",),
@@ -305,3 +305,54 @@ _TABLES: dict[str, tuple[dict, ...]] = {
     "thing": (THING_NOUNS,),
     "landmark": (LANDMARK_NOUNS,),
 }
+_ONE_SYLLABLE_END = r"(?=$|[\s,.]|(?:의|에|이|가|을|를|과|와|으로|도)(?![가-힣]))"
+
+
+def plain(phrase: str) -> str:
+    """Return a phrase as it is printed, without its brackets."""
+    return phrase.replace("[", "").replace("]", "")
+
+
+def key_of(phrase: str) -> str | None:
+    """Return the words in brackets, which name the value."""
+    found = re.search(r"\[(.+?)\]", phrase)
+    return found.group(1) if found else None
+
+
+def _pattern(keys: set[str]) -> re.Pattern:
+    """Match any key at the start of a word; a key of one syllable must be the whole word: 낮의, but not 낮은."""
+    parts = [re.escape(key) + (_ONE_SYLLABLE_END if len(key) == 1 else "") for key in sorted(keys, key=len, reverse=True)]
+    return re.compile(rf"(?<![가-힣])(?:{'|'.join(parts)})")
+
+
+def _value_patterns(tables: tuple[dict, ...]) -> dict[StrEnum, re.Pattern]:
+    values = tables[0]
+    found = {value: {key_of(p) for table in tables for p in table[value]} for value in values}
+    return {value: _pattern({key for key in keys if key} | {str(value)}) for value, keys in found.items()}
+
+
+_PATTERNS = {name: _value_patterns(tables) for name, tables in _TABLES.items()}
+_DIRECTIONS, _COLOURS = _value_patterns((DIRECTION_FORMS,)), _value_patterns((COLOUR_FORMS,))
+
+
+def named_attributes(text: str) -> dict[str, set[str]]:
+    """Find every attribute value that a Korean text names.
+
+    Returns:
+        For place, time, weather, season, camera, thing and landmark: the named values. For colour and direction:
+        the thing and its colour ("버스 빨간"), the thing and where it goes ("버스 왼쪽으로"). Nothing named: an empty set.
+    """
+    named = {
+        name: {str(value) for value, pattern in patterns.items() if pattern.search(text)}
+        for name, patterns in _PATTERNS.items()
+    }
+    named["colour"], named["direction"] = set(), set()
+    for pattern in _PATTERNS["camera"].values():
+        text = pattern.sub("", text)
+    hits = sorted((m.start(), m.end(), thing) for thing, p in _PATTERNS["thing"].items() for m in p.finditer(text))
+    for index, (start, end, thing) in enumerate(hits):
+        before = re.split(r"[.,]", text[max(0, start - 16) : start])[-1]
+        after = text[end : hits[index + 1][0] if index + 1 < len(hits) else len(text)].split(".")[0].split(",")[0]
+        named["colour"] |= {f"{thing} {colour}" for colour, p in _COLOURS.items() if p.search(before)}
+        named["direction"] |= {f"{thing} {way}" for way, p in _DIRECTIONS.items() if p.search(after)}
+    return named

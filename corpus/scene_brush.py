@@ -30,22 +30,22 @@ _CLEAR_SKY = {
 _GREY_SKY = {
     Time.DAWN: ((128, 136, 168), (212, 186, 200)),
     Time.DAY: ((150, 156, 164), (206, 210, 213)),
-    Time.DUSK: ((112, 92, 98), (226, 146, 98)),
-    Time.NIGHT: ((20, 23, 34), (46, 50, 64)),
+    Time.DUSK: ((116, 94, 110), (236, 150, 104)),
+    Time.NIGHT: ((22, 26, 40), (56, 61, 80)),
 }
 _LIT = {
     Time.DAWN: ((0.76, 0.79, 0.96), (22, 14, 26)),
     Time.DAY: ((1.0, 1.0, 1.0), (0, 0, 0)),
-    Time.DUSK: ((0.92, 0.66, 0.50), (26, 6, 0)),
-    Time.NIGHT: ((0.25, 0.28, 0.42), (3, 5, 14)),
+    Time.DUSK: ((0.93, 0.72, 0.60), (20, 4, 2)),
+    Time.NIGHT: ((0.33, 0.37, 0.50), (4, 7, 18)),
 }
 # Grey share, brightness, distance haze, haze on near things.
 _AIR = {
     Weather.CLEAR: (0.0, 1.0, 0.35, 0.0),
-    Weather.CLOUDY: (0.30, 0.90, 0.45, 0.0),
-    Weather.RAIN: (0.38, 0.72, 0.60, 0.06),
+    Weather.CLOUDY: (0.22, 0.90, 0.45, 0.0),
+    Weather.RAIN: (0.28, 0.76, 0.60, 0.06),
     Weather.SNOW: (0.25, 0.98, 0.60, 0.05),
-    Weather.FOG: (0.30, 0.97, 0.93, 0.22),
+    Weather.FOG: (0.25, 0.97, 0.92, 0.10),
 }
 
 

@@ -33,6 +33,8 @@ def polite(stem: str) -> str:
     return stem + "습니다"
 
 
-def linking(stem: str) -> str:
-    """Join to a next clause: 있 -> 있으며, 흐르 -> 흐르며, 감돌 -> 감돌며."""
+def linking(stem: str, ending: str = "며") -> str:
+    """Join to a next clause with 고 or (으)며: 있 -> 있으며, 흐르 -> 흐르며, 감돌 -> 감돌며."""
+    if ending == "고":
+        return stem + "고"
     return stem + ("며" if final_consonant(stem) in (_FINAL_NONE, _FINAL_RIEUL) else "으며")

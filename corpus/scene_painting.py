@@ -39,6 +39,6 @@ def paint_world(scene: Scene, extent: Extent, size: tuple[int, int]) -> tuple[Im
     land = brush.image.convert("RGB")
     halo = Brush(land, extent, light, blends=True)
     for x, y, radius, colour in brush.glows:
-        for share, alpha in ((1.0, 0.12), (0.6, 0.18), (0.3, 0.3)):
+        for share, alpha in ((1.0, 0.06), (0.75, 0.07), (0.5, 0.08), (0.28, 0.12)):
             halo.disc(x, y, radius * share, radius * share, colour, alpha)
     return sky, land, mask

@@ -231,7 +231,9 @@ class KoCapModel(KoCapPreTrainedModel):
         has_images = pixel_values is not None or image_features is not None
         has_videos = pixel_values_videos is not None or video_features is not None
         if (has_images or has_videos) and input_ids is None:
-            raise ValueError("images and videos need input_ids: their placeholders are found there, not in inputs_embeds.")
+            raise ValueError(
+                "images and videos need input_ids: their placeholders are found there, not in inputs_embeds."
+            )
         for pixels, features, name in (
             (pixel_values, image_features, "image_features"),
             (pixel_values_videos, video_features, "video_features"),
@@ -298,9 +300,7 @@ class KoCapForConditionalGeneration(KoCapPreTrainedModel, GenerationMixin):
         config_kwargs.setdefault("image_token_id", tokenizer.convert_tokens_to_ids(tokens["image_token"]))
         config_kwargs.setdefault("video_token_id", tokenizer.convert_tokens_to_ids(tokens["video_token"]))
 
-        config = cls.config_class(
-            vision_config=vision_tower.config, text_config=language_model.config, **config_kwargs
-        )
+        config = cls.config_class(vision_config=vision_tower.config, text_config=language_model.config, **config_kwargs)
         with torch.device("meta"):  # every part is replaced below: allocate nothing
             model = cls(config)
         model.model.vision_tower = vision_tower

@@ -32,14 +32,15 @@ def sample_times(
     Raises:
         ValueError: If a number is not positive and finite, or not exactly one of `num_frames` and `fps` is given.
     """
-    _check_positive("duration_s", duration_s)
+    duration_s = _positive("duration_s", duration_s)
     if (num_frames is None) == (fps is None):
         raise ValueError(f"num_frames is {num_frames} and fps is {fps}; give exactly one of them.")
     if num_frames is not None:
         count = _whole("num_frames", num_frames)
     else:
-        _check_positive("fps", fps)
-        wanted = min(duration_s * fps, _whole("max_frames", max_frames))  # before int(): the product may be infinite
+        wanted = min(
+            duration_s * _positive("fps", fps), _whole("max_frames", max_frames)
+        )  # before int(): the product may be infinite
         count = max(1, math.floor(wanted + 0.5))
     times = (np.arange(count) + 0.5) * (duration_s / count)
     return np.minimum(times, np.nextafter(duration_s, 0.0))  # rounding must not reach the end
@@ -70,6 +71,7 @@ def _whole(name: str, value: int) -> int:
     return number
 
 
-def _check_positive(name: str, value: float | None) -> None:
+def _positive(name: str, value: float | None) -> float:
     if value is None or not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name} is {value!r}; it must be a finite number > 0.")
+    return float(value)

@@ -93,17 +93,45 @@ def measure_tail(container: av.container.InputContainer, stream: av.video.stream
 
 def measure_all(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> Extent:
     """Read packets to the end of the file, decoding nothing."""
-    end, count = None, 0
-    step = 1 / (frame_rate(stream) * float(stream.time_base or 1))
+    end_s, count = None, 0
+    tick_s, clock = float(stream.time_base or 1), _Clock(1 / frame_rate(stream))
     for packet in packets(container, stream):
         if packet is None or packet.is_discard:
             continue  # cut away by an edit list
         count += 1
-        shown_from = packet.dts if packet.pts is None else packet.pts
-        if shown_from is not None:
-            shown_to = shown_from + (packet.duration or step)
-            end = shown_to if end is None else max(end, shown_to)
-    return Extent(None if end is None else end * float(stream.time_base or 1), count)
+        stored_at = packet.pts if packet.dts is None else packet.dts
+        shown_at = packet.dts if packet.pts is None else packet.pts
+        if stored_at is None or shown_at is None:
+            continue
+        clock.at(stored_at * tick_s)  # packets come in storing order
+        duration_s = packet.duration * tick_s if packet.duration else clock.step_s
+        shown_to_s = shown_at * tick_s + clock.shift_s + duration_s
+        end_s = shown_to_s if end_s is None else max(end_s, shown_to_s)
+    return Extent(end_s, count)
+
+
+class _Clock:
+    """Makes times out of time stamps, so that they never go back: after a jump, a new recording follows the last frame.
+
+    Attributes:
+        shift_s: What was added to the last stamp.
+    """
+
+    def __init__(self, step_s: float):
+        self.step_s, self.shift_s = step_s, 0.0
+        self._last_s: float | None = None
+
+    def at(self, stamp_s: float | None) -> float:
+        """The time for a stamp; for None, one step after the last."""
+        if self._last_s is None:
+            self._last_s = stamp_s or 0.0
+        elif stamp_s is None:
+            self._last_s += self.step_s
+        else:
+            if self._last_s - (stamp_s + self.shift_s) > JUMP_S:
+                self.shift_s = self._last_s + self.step_s - stamp_s
+            self._last_s = max(self._last_s, stamp_s + self.shift_s)
+        return self._last_s
 
 
 class Decoder:
@@ -128,24 +156,14 @@ class Decoder:
         Raises:
             VideoError: At the end, or after many failures, if less than half of what was tried decodes.
         """
-        step_s, shift_s, last_s = 1 / frame_rate(self.stream), 0.0, None
+        clock = _Clock(1 / frame_rate(self.stream))
         for frame in self._decodable():
             stamp = frame.dts if frame.pts is None else frame.pts
-            if stamp is None or not self.stream.time_base:
-                self._made_up_times = True
-                time_s = 0.0 if last_s is None else last_s + step_s
-            else:
-                time_s = float(stamp * self.stream.time_base) + shift_s
-            if last_s is not None and time_s < last_s:
-                if last_s - time_s > JUMP_S:
-                    self._jumped_back = True
-                    shift_s += last_s + step_s - time_s
-                    time_s = last_s + step_s
-                else:
-                    time_s = last_s
+            self._made_up_times = self._made_up_times or stamp is None
+            time_s = clock.at(None if stamp is None else float(stamp * (self.stream.time_base or 1)))
+            self._jumped_back = self._jumped_back or clock.shift_s > 0
             if self.origin_s is None:
                 self.origin_s = time_s
-            last_s = time_s
             yield time_s - self.origin_s, frame
 
     def seek(self, time_s: float) -> Iterator[TimedFrame]:

@@ -177,7 +177,7 @@ def find_video_stream(
     if stream.codec_context is None:
         raise NotVideoError(f"{name}: this FFmpeg has no decoder for its video. Re-encode it as H.264.")
     check_pixels(stream.codec_context.width, stream.codec_context.height, name, max_pixels)
-    # With frame threads FFmpeg 5 to 8 decodes Theora wrongly after a repeated frame: keyframes differ from one thread's.
+    # With frame threads FFmpeg 5 to 8 decodes Theora wrongly after a repeated frame (opencv's ocean.ogv).
     stream.thread_type = "SLICE" if stream.codec_context.codec.name in ("theora", "vp3") else "AUTO"
     stream.codec_context.options = {
         "max_pixels": str(max_pixels)
@@ -189,6 +189,6 @@ def check_pixels(width: int, height: int, name: str, max_pixels: int) -> None:
     """Raise `VideoTooLargeError` if a frame of this size is over the limit."""
     if width * height > max_pixels:
         raise VideoTooLargeError(
-            f"{name}: frame is {width}x{height} = {width * height / 1e6:.1f} MP; the limit is {max_pixels / 1e6:.1f} MP."
+            f"{name}: frame is {width}x{height} = {width * height / 1e6:.1f} MP; the limit is {max_pixels / 1e6:.1f}."
             " Re-encode it smaller, or raise max_pixels."
         )

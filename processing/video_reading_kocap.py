@@ -1,4 +1,4 @@
-"""Read frames of a video by time: the one a player would show at each moment, upright, in display aspect, already small.
+"""Read frames of a video by time: the one a player would show then, upright, in display aspect, already small.
 
 The surface is `probe`, `read_frames` and the two data classes; what happens inside may change.
 """
@@ -76,8 +76,8 @@ class Frames:
         return len(self.data)
 
     def __repr__(self) -> str:
-        span = f"{self.times_s[0]:.3f} to {self.times_s[-1]:.3f}"
-        return f"Frames(data: uint8 {list(self.data.shape)}, times_s: {span}, facts: {self.facts}, warnings: {self.warnings})"
+        data, times_s = f"uint8 {list(self.data.shape)}", f"{self.times_s[0]:.3f} to {self.times_s[-1]:.3f}"
+        return f"Frames(data: {data}, times_s: {times_s}, facts: {self.facts}, warnings: {self.warnings})"
 
 
 def probe(source: VideoSource, *, max_pixels: int = MAX_PIXELS) -> VideoFacts:
@@ -104,7 +104,7 @@ def read_frames(
 
     Args:
         source: Path, bytes, or seekable binary file object (left open). Never a URL.
-        times_s: float `[T]`, ascending seconds after the clip's first frame, or a function of the facts that chooses them.
+        times_s: float `[T]`, ascending seconds after the clip's first frame, or a function that chooses them.
         shortest_edge: Scale down so that the shorter side has this many pixels; smaller clips stay as they are.
         max_pixels: Refuse clips with larger frames.
     Raises:

@@ -21,7 +21,10 @@ class CaptionCollator:
     def __call__(self, clips: list[dict]) -> BatchFeature:
         chats = [
             [
-                {"role": "user", "content": [{"type": "video", "video": clip["frames"]}, {"type": "text", "text": clip["prompt"]}]},
+                {
+                    "role": "user",
+                    "content": [{"type": "video", "video": clip["frames"]}, {"type": "text", "text": clip["prompt"]}],
+                },
                 {"role": "assistant", "content": [{"type": "text", "text": clip["answer"]}]},
             ]
             for clip in clips
@@ -36,7 +39,9 @@ class CaptionCollator:
                 "padding": True,
                 "padding_side": "right",
                 "do_sample_frames": False,
-                "video_metadata": [{"total_num_frames": len(clip["frames"]), "times_s": clip["times_s"]} for clip in clips],
+                "video_metadata": [
+                    {"total_num_frames": len(clip["frames"]), "times_s": clip["times_s"]} for clip in clips
+                ],
             },
         )
         is_answer = torch.as_tensor(batch.pop("assistant_masks")).bool()

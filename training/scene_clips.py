@@ -3,7 +3,8 @@
 import numpy as np
 from torch.utils.data import Dataset
 
-from corpus.scenes import describe, describe_briefly, render_frames, sample_scene
+from corpus.scene_captions import describe, describe_briefly
+from corpus.scenes import render_frames, sample_scene
 from processing.frame_sampling_kocap import sample_times
 from processing.vision_tokens_kocap import CAPTION_PROMPT
 

@@ -1,0 +1,44 @@
+"""One call from a checkpoint to a ready pipeline, as the scripts and the demo use it."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from transformers import pipeline
+
+from processing.pipeline_kocap import KoCapPipeline
+
+from .modeling_kocap import KoCapForConditionalGeneration  # noqa: F401  importing the room registers it
+
+EMBEDDED_MODEL = str(Path(__file__).resolve().parent.parent / "checkpoints" / "kocap-tiny")
+
+
+def load_captioner(model: str = EMBEDDED_MODEL) -> KoCapPipeline:
+    """Load a KoCap checkpoint, folder or Hub id, on the GPU when there is one.
+
+    KoCap's classes come from this source tree; code in the checkpoint's repository is never run.
+
+    Raises:
+        OSError: If there is no such folder or repository.
+    """
+    if torch.cuda.is_available():
+        placement = {"device": 0, "dtype": "auto"}
+    else:
+        placement = {"device": -1, "dtype": torch.float32}  # bfloat16 is slow on most CPUs
+    return pipeline("video-text-to-text", model=model, pipeline_class=KoCapPipeline, **placement)
+
+
+def checkpoint_revision(pipe: KoCapPipeline) -> str | None:
+    """What identifies the weights: the Hub's commit, or `sha256:` of a local folder's weights."""
+    commit = getattr(pipe.model.config, "_commit_hash", None)
+    if commit is not None:
+        return commit
+    weights = sorted(Path(pipe.model.name_or_path).glob("*.safetensors"))
+    if not weights:
+        return None
+    digest = hashlib.sha256()
+    for path in weights:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return f"sha256:{digest.hexdigest()[:16]}"

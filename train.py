@@ -1,0 +1,112 @@
+"""Train a KoCap checkpoint from generated scenes.
+
+    python train.py --output checkpoints/kocap-tiny
+
+remakes the embedded demonstration model from nothing: its tokenizer, its vision encoder and its language model.
+`--model FOLDER` goes on from a checkpoint instead; more `--clips` train longer.
+"""
+
+import logging
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    HfArgumentParser,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+
+import modeling  # noqa: F401  registers KoCap with the Auto classes
+import processing  # noqa: F401
+from corpus.scene_captions import describe, describe_briefly
+from corpus.scenes import sample_scene
+from processing.vision_tokens_kocap import CAPTION_PROMPT, SYSTEM_PROMPT
+from training.collator import CaptionCollator
+from training.loss_curve import plot_run
+from training.scene_clips import BRIEF_PROMPT, SceneClips
+from training.scene_watch import SceneWatch
+from training.tiny_model import build_tiny, train_tokenizer
+
+
+@dataclass
+class RunArguments:
+    """What to train and for how long."""
+
+    output: str = field(metadata={"help": "Folder of the finished checkpoint."})
+    model: str | None = field(default=None, metadata={"help": "Checkpoint to go on from; default: start from nothing."})
+    clips: int = field(default=64_000, metadata={"help": "Generated clips to see, each once."})
+    batch_size: int = field(default=32, metadata={"help": "Clips per step."})
+    learning_rate: float = field(default=1.5e-3, metadata={"help": "Peak learning rate (warm-up, then cosine)."})
+    brief_first: float = field(default=0.9, metadata={"help": "Share of short answers (lists of facts) at the start."})
+    brief_last: float = field(default=0.1, metadata={"help": "Share of short answers at the end."})
+    first_seed: int = field(default=0, metadata={"help": "Seed of the first scene."})
+    watch_every: int = field(default=250, metadata={"help": "Steps between looks at held-out scenes; 0 never looks."})
+    workers: int = field(default=2, metadata={"help": "Processes that draw scenes."})
+    seed: int = field(default=0, metadata={"help": "Seed of the weights."})
+
+
+def start(run: RunArguments):
+    """A model and its processor: a checkpoint's, or fresh ones with a tokenizer learned from captions."""
+    if run.model:
+        return AutoModelForImageTextToText.from_pretrained(
+            run.model, dtype=torch.float32
+        ), AutoProcessor.from_pretrained(run.model)
+    scenes = [sample_scene(run.first_seed + index) for index in range(5_000)]
+    texts = [text for scene in scenes for text in (describe(scene), describe_briefly(scene))]
+    return build_tiny(train_tokenizer([*texts, *[CAPTION_PROMPT, BRIEF_PROMPT, SYSTEM_PROMPT] * 1_000]))
+
+
+def main() -> None:
+    (run,) = HfArgumentParser(RunArguments, description=__doc__).parse_args_into_dataclasses()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    set_seed(run.seed)
+    model, processor = start(run)
+    output = Path(run.output)
+    clips = SceneClips(
+        run.clips,
+        first_seed=run.first_seed,
+        num_frames=processor.video_processor.num_frames,
+        image_size=processor.video_processor.size["height"],
+        brief_share=(run.brief_first, run.brief_last),
+    )
+    arguments = TrainingArguments(
+        output_dir=str(output.parent / f".{output.name}-run"),
+        per_device_train_batch_size=run.batch_size,
+        num_train_epochs=1,
+        learning_rate=run.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=200,
+        weight_decay=0.05,
+        adam_beta2=0.98,
+        max_grad_norm=1.0,
+        bf16=True,
+        train_sampling_strategy="sequential",  # brief answers first; scenes are independent, so order carries nothing else
+        dataloader_num_workers=run.workers,
+        remove_unused_columns=False,
+        logging_steps=25,
+        save_strategy="no",
+        report_to="none",
+        seed=run.seed,
+    )
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=clips,
+        data_collator=CaptionCollator(processor),
+        callbacks=[SceneWatch(processor, every=run.watch_every)] if run.watch_every else [],
+    )
+    trainer.train()
+    output.mkdir(parents=True, exist_ok=True)
+    model.to(torch.bfloat16).save_pretrained(output)
+    processor.save_pretrained(output)
+    plot_run(trainer.state.log_history, output / "training.png")
+    print(f"saved {output}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
+
+
+if __name__ == "__main__":
+    main()

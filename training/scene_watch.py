@@ -1,0 +1,40 @@
+"""While a run goes on: does the model look at the video, or recite?"""
+
+import logging
+
+from transformers import TrainerCallback
+
+from corpus.scenes import sample_scene
+from evaluation.scene_accuracy import caption_clips, draw_clip, scene_scores
+
+from .scene_clips import HELD_OUT_SEED
+
+logger = logging.getLogger(__name__)
+
+
+class SceneWatch(TrainerCallback):
+    """Captions held-out scenes every so often and logs how many attributes come out right.
+
+    Args:
+        processor: The model's processor.
+        every: Steps between looks.
+        count: How many scenes to look at.
+    """
+
+    def __init__(self, processor, *, every: int, count: int = 50):
+        self.processor, self.every = processor, every
+        size = processor.video_processor.size["height"]
+        self.scenes = [sample_scene(HELD_OUT_SEED + 10_000 + index) for index in range(count)]
+        num_frames = processor.video_processor.num_frames
+        self.clips = [draw_clip(scene, num_frames=num_frames, image_size=size) for scene in self.scenes]
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        if state.global_step % self.every and state.global_step != state.max_steps:
+            return
+        model.eval()
+        captions = caption_clips(model, self.processor, self.clips)
+        model.train()
+        scores = scene_scores(captions, self.scenes)
+        state.log_history.append({"step": state.global_step} | {f"watch_{key}": value for key, value in scores.items()})
+        shown = ", ".join(f"{key} {value:.2f}" for key, value in scores.items() if not key.startswith("shuffled"))
+        logger.info("step %d: %s\n  %s", state.global_step, shown, "\n  ".join(captions[:3]))
