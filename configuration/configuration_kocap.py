@@ -74,18 +74,34 @@ class KoCapConfig(PreTrainedConfig):
                     f"{name} is {getattr(self, name)}; it must be in [0, {vocab_size}), the text model's vocabulary."
                     " Pass the id your tokenizer gives the placeholder."
                 )
-        depth = getattr(self.vision_config, "num_hidden_layers", None)
-        if depth is not None and not -(depth + 1) <= self.vision_feature_layer <= depth:
+        self._check_vision()
+
+    def _check_vision(self) -> None:
+        name = self.vision_config.model_type
+        if name == "siglip2_vision_model":
             raise ValueError(
-                f"vision_feature_layer is {self.vision_feature_layer}; this vision encoder has {depth} layers, so it must"
-                f" be in [{-(depth + 1)}, {depth}]."
+                f"vision_config is {name} (SigLIP2 NaFlex), which takes patches of many shapes; it must be an encoder of"
+                " square pictures. Use a fixed-resolution SigLIP2 such as google/siglip2-so400m-patch14-384."
+            )
+        depth, widths = (getattr(self.vision_config, key, None) for key in ("num_hidden_layers", "hidden_sizes"))
+        if getattr(self.vision_config, "hidden_size", None) is None and not widths:
+            raise ValueError(
+                f"vision_config is {name}, which has no hidden_size; it must be a vision encoder's config. For a two-tower"
+                " model such as CLIP pass its `.vision_config`."
+            )
+        # `hidden_states` are the embeddings and every layer's output; of staged encoders only the stages have widths.
+        lowest, highest = (-len(widths), -1) if widths else (-(depth + 1), depth) if depth else (-1, -1)
+        if not lowest <= self.vision_feature_layer <= highest:
+            raise ValueError(
+                f"vision_feature_layer is {self.vision_feature_layer}; for this {name} it must be in"
+                f" [{lowest}, {highest}]. -1 takes the encoder's own output."
             )
 
     @property
     def vision_hidden_size(self) -> int:
         """Width of one vision token, before the projector."""
-        hidden_size = getattr(self.vision_config, "hidden_size", None)
-        return hidden_size if hidden_size is not None else self.vision_config.hidden_sizes[-1]
+        widths = getattr(self.vision_config, "hidden_sizes", None)  # one per stage: ConvNeXt, ResNet
+        return widths[self.vision_feature_layer] if widths else self.vision_config.hidden_size
 
 
 def _sub_config(config: dict | PreTrainedConfig | None, default_type: str, **defaults) -> PreTrainedConfig:

@@ -1,127 +1,14 @@
-"""What a scene can be, and every Korean wording of it: one table per attribute.
+"""Every Korean wording of what a scene can be, one table per attribute, and the search for them in a text.
 
-A phrase marks the words that name its value with brackets: `"[카메라가 위로] 천천히 움직이"`. Captions print the phrase without
-brackets; `named_attributes` looks for the bracketed words. So a wording is written once, and what is said is what is found.
+A phrase marks the words that name its value with brackets: `"[카메라가 위로] 천천히 움직이"`. Captions print the phrase
+without brackets; `named_attributes` looks for the bracketed words. So a wording is written once, and what is said is
+what is found.
 """
 
 import re
 from enum import StrEnum
 
-
-class Place(StrEnum):
-    COAST = "해안"
-    MOUNTAIN = "산"
-    RIVER = "강"
-    FOREST = "숲"
-    SKY = "하늘 풍경"
-    STREET = "도심 거리"
-    APARTMENTS = "아파트 단지"
-    HANOK = "한옥 마을"
-    PALACE = "궁궐"
-    TEMPLE = "사찰"
-    TOWERS = "고층 빌딩"
-    PARK = "공원"
-    FIELD = "논밭"
-    LAKE = "호수"
-
-
-class Time(StrEnum):
-    DAWN = "새벽"
-    DAY = "낮"
-    DUSK = "해질녘"
-    NIGHT = "밤"
-
-
-class Weather(StrEnum):
-    CLEAR = "맑음"
-    CLOUDY = "흐림"
-    RAIN = "비"
-    SNOW = "눈"
-    FOG = "안개"
-
-
-class Season(StrEnum):
-    SPRING = "봄"
-    SUMMER = "여름"
-    AUTUMN = "가을"
-    WINTER = "겨울"
-
-
-class Camera(StrEnum):
-    FIXED = "카메라 고정"
-    LEFT = "카메라 왼쪽 이동"
-    RIGHT = "카메라 오른쪽 이동"
-    UP = "카메라 위쪽 이동"
-    DOWN = "카메라 아래쪽 이동"
-    ZOOM_IN = "카메라 확대"
-    ZOOM_OUT = "카메라 축소"
-
-
-class Direction(StrEnum):
-    LEFT = "왼쪽으로"
-    RIGHT = "오른쪽으로"
-
-
-class Colour(StrEnum):
-    RED = "빨간"
-    BLUE = "파란"
-    YELLOW = "노란"
-    GREEN = "초록색"
-    WHITE = "흰"
-    GREY = "회색"
-    PINK = "분홍색"
-    PURPLE = "보라색"
-    ORANGE = "주황색"
-    BLACK = "검은"
-
-
-class Thing(StrEnum):
-    """Something that moves."""
-
-    WAVES = "파도"
-    CLOUDS = "구름"
-    BIRDS = "새"
-    SHIP = "배"
-    DUCKS = "오리"
-    PERSON = "옷을 입은 사람"
-    UMBRELLA = "우산을 쓴 사람"
-    CYCLIST = "자전거를 탄 사람"
-    CAR = "승용차"
-    BUS = "버스"
-    TRACTOR = "트랙터"
-    CABLE_CAR = "케이블카"
-    BALLOON = "열기구"
-    PLANE = "비행기"
-    KITE = "연"
-    FLAG = "깃발"
-    LANTERNS = "연등"
-    PETALS = "꽃잎"
-    LEAVES = "낙엽"
-    BUTTERFLY = "나비"
-    SMOKE = "연기"
-    FOUNTAIN = "분수"
-
-
-class Landmark(StrEnum):
-    """Something that stands still, on the left or on the right."""
-
-    LIGHTHOUSE = "등대"
-    ROCK = "바위"
-    PINE = "소나무"
-    PAVILION = "정자"
-    BENCH = "벤치"
-    LAMP = "가로등"
-    STONE_LANTERN = "석등"
-    JARS = "항아리"
-    SCARECROW = "허수아비"
-    HUT = "원두막"
-    SLIDE = "미끄럼틀"
-    BUS_STOP = "정류장"
-    SIGNALS = "신호등"
-    REEDS = "갈대"
-    TURBINE = "풍력 발전기"
-    SIGNPOST = "이정표"
-
+from .scene_values import Camera, Colour, Direction, Landmark, Place, Season, Thing, Time, Weather
 
 PLACE_NOUNS: dict[Place, tuple[str, ...]] = {
     Place.COAST: ("[해안]", "[바닷가]", "[해변]", "모래 [해안]"),
@@ -144,14 +31,18 @@ TIME_NOUNS: dict[Time, tuple[str, ...]] = {
     Time.DAWN: ("[새벽]", "이른 [새벽]", "[동틀 무렵]", "[동이 틀 무렵]"),
     Time.DAY: ("[낮]", "[한낮]", "[대낮]", "[낮] 시간"),
     Time.DUSK: ("[해 질 녘]", "[해 질 무렵]", "[노을 질 무렵]", "[저녁 무렵]"),
-    Time.NIGHT: ("[밤]", "[한밤]", "[밤] 시간", "깊은 [밤]"),
+    Time.NIGHT: ("[밤]", "[한밤]", "[밤]", "[밤] 시간"),
 }
 
 # What the light looks like, as the stem of a predicate.
 TIME_CLAUSES: dict[Time, tuple[str, ...]] = {
     Time.DAWN: ("[새벽]의 푸르스름한 빛이 감돌", "[새벽] 특유의 옅은 분홍빛이 번지", "[동틀 무렵]의 은은한 빛이 퍼지"),
     Time.DAY: ("[한낮]이라 주위가 밝", "[대낮]의 빛이 풍경을 고르게 비추", "[낮]의 빛이 화면 전체에 퍼지"),
-    Time.DUSK: ("[노을]빛이 화면을 주황색으로 물들이", "[저녁 무렵]의 붉은 기운이 번지", "[해 질 녘]의 따뜻한 빛이 내려앉"),
+    Time.DUSK: (
+        "[노을]빛이 화면을 주황색으로 물들이",
+        "[저녁 무렵]의 붉은 기운이 번지",
+        "[해 질 녘]의 따뜻한 빛이 내려앉",
+    ),
     Time.NIGHT: ("[밤]의 어둠이 짙게 깔려 있", "[밤]이 깊어 사방이 어두워져 있", "[한밤]의 어둠이 풍경을 감싸"),
 }
 
@@ -179,14 +70,26 @@ SEASON_NOUNS: dict[Season, tuple[str, ...]] = {
 }
 
 SEASON_CLAUSES: dict[Season, tuple[str, ...]] = {
-    Season.SPRING: ("연분홍 꽃이 핀 나무들이 [봄]의 기운을 전하", "나무마다 분홍빛 꽃이 피어 [봄] 분위기가 나", "꽃나무가 [봄]을 알리"),
-    Season.SUMMER: ("짙은 녹색 잎이 [여름]의 싱그러움을 더하", "녹음이 우거져 [여름]임을 알려 주", "무성한 초록 잎이 [여름]을 느끼게 하"),
+    Season.SPRING: (
+        "연분홍 꽃이 핀 나무들이 [봄]의 기운을 전하",
+        "곳곳에 분홍빛 꽃이 피어 [봄] 분위기가 나",
+        "꽃나무가 [봄]을 알리",
+    ),
+    Season.SUMMER: (
+        "짙은 녹색 잎이 [여름]의 싱그러움을 더하",
+        "녹음이 우거져 [여름]임을 알려 주",
+        "무성한 초록 잎이 [여름]을 느끼게 하",
+    ),
     Season.AUTUMN: (
         "붉고 노랗게 물든 잎이 [가을] 정취를 더하",
         "단풍이 들어 [가을] 분위기가 나",
         "울긋불긋한 단풍이 [가을]을 알리",
     ),
-    Season.WINTER: ("잎을 떨군 나무들이 [겨울] 풍경을 이루", "하얗게 덮인 땅이 [겨울] 분위기를 더하", "앙상한 가지가 [겨울]임을 보여 주"),
+    Season.WINTER: (
+        "잎을 떨군 나무들이 [겨울] 풍경을 이루",
+        "하얗게 덮인 땅이 [겨울] 분위기를 더하",
+        "앙상한 가지가 [겨울]임을 보여 주",
+    ),
 }
 
 CAMERA_CLAUSES: dict[Camera, tuple[str, ...]] = {
@@ -321,7 +224,9 @@ def key_of(phrase: str) -> str | None:
 
 def _pattern(keys: set[str]) -> re.Pattern:
     """Match any key at the start of a word; a key of one syllable must be the whole word: 낮의, but not 낮은."""
-    parts = [re.escape(key) + (_ONE_SYLLABLE_END if len(key) == 1 else "") for key in sorted(keys, key=len, reverse=True)]
+    parts = [
+        re.escape(key) + (_ONE_SYLLABLE_END if len(key) == 1 else "") for key in sorted(keys, key=len, reverse=True)
+    ]
     return re.compile(rf"(?<![가-힣])(?:{'|'.join(parts)})")
 
 
@@ -340,7 +245,7 @@ def named_attributes(text: str) -> dict[str, set[str]]:
 
     Returns:
         For place, time, weather, season, camera, thing and landmark: the named values. For colour and direction:
-        the thing and its colour ("버스 빨간"), the thing and where it goes ("버스 왼쪽으로"). Nothing named: an empty set.
+        the thing and its colour ("버스 빨간"), the thing and where it goes ("버스 왼쪽으로"). Nothing: an empty set.
     """
     named = {
         name: {str(value) for value, pattern in patterns.items() if pattern.search(text)}

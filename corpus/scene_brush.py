@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .scene_attributes import Time, Weather
+from .scene_values import Time, Weather
 
 ASPECT = 16 / 9
 RGB = tuple[int, int, int]
@@ -17,7 +17,8 @@ RGB = tuple[int, int, int]
 
 def mix(first: RGB, second: RGB, share: float) -> RGB:
     """Blend two colours; `share` 0 gives the first."""
-    return tuple(round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
+    return red, green, blue
 
 
 # Sky at the zenith, sky at the horizon, factor and offset for everything the sky lights.
@@ -37,7 +38,7 @@ _LIT = {
     Time.DAWN: ((0.76, 0.79, 0.96), (22, 14, 26)),
     Time.DAY: ((1.0, 1.0, 1.0), (0, 0, 0)),
     Time.DUSK: ((0.93, 0.72, 0.60), (20, 4, 2)),
-    Time.NIGHT: ((0.33, 0.37, 0.50), (4, 7, 18)),
+    Time.NIGHT: ((0.38, 0.42, 0.56), (4, 7, 18)),
 }
 # Grey share, brightness, distance haze, haze on near things.
 _AIR = {
@@ -45,7 +46,7 @@ _AIR = {
     Weather.CLOUDY: (0.22, 0.90, 0.45, 0.0),
     Weather.RAIN: (0.28, 0.76, 0.60, 0.06),
     Weather.SNOW: (0.25, 0.98, 0.60, 0.05),
-    Weather.FOG: (0.25, 0.97, 0.92, 0.10),
+    Weather.FOG: (0.25, 0.97, 0.86, 0.10),
 }
 
 
@@ -56,8 +57,15 @@ class Light:
         self.is_night = time == Time.NIGHT
         self.sky_top, self.sky_bottom = (_CLEAR_SKY if weather == Weather.CLEAR else _GREY_SKY)[time]
         if weather == Weather.RAIN and not self.is_night:
-            self.sky_top, self.sky_bottom = mix(self.sky_top, (60, 66, 78), 0.4), mix(self.sky_bottom, (96, 100, 110), 0.35)
+            self.sky_top, self.sky_bottom = (
+                mix(self.sky_top, (60, 66, 78), 0.4),
+                mix(self.sky_bottom, (96, 100, 110), 0.35),
+            )
         if weather == Weather.FOG:
+            if time == Time.DUSK:
+                self.sky_bottom = mix(self.sky_bottom, (226, 206, 196), 0.4)
+            if self.is_night:  # lamps light the fog from within
+                self.sky_bottom = mix(self.sky_bottom, (150, 154, 166), 0.35)
             self.sky_top = mix(self.sky_top, self.sky_bottom, 0.75)
         self._factor, self._offset = _LIT[time]
         self._grey, self._brightness, self._haze, self.near_haze = _AIR[weather]
@@ -74,11 +82,11 @@ class Light:
         key = (colour, far, own)
         if key not in self._cache:
             luma = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
-            lit = (
-                min(255.0, (c + (luma - c) * self._grey) * self._brightness * f + o)
+            red, green, blue = (
+                round(min(255.0, (c + (luma - c) * self._grey) * self._brightness * f + o))
                 for c, f, o in zip(colour, self._factor, self._offset, strict=True)
             )
-            seen = mix(tuple(lit), colour, own)
+            seen = mix((red, green, blue), colour, own)
             haze = self.near_haze * (1 - 0.5 * own) + (self._haze - self.near_haze) * far
             self._cache[key] = mix(seen, self.sky_bottom, haze)
         return self._cache[key]
@@ -108,25 +116,33 @@ class Brush:
         self.per_x = image.width / (extent.right - extent.left)
         self.per_y = image.height / (extent.bottom - extent.top)
         self.glows: list[tuple] = []
+        self.least_own = 0.0  # raised for things that must be seen in any light
 
     def _points(self, points) -> list[tuple[float, float]]:
         left, top, per_x, per_y = self.extent.left, self.extent.top, self.per_x, self.per_y
         return [((x - left) * per_x, (y - top) * per_y) for x, y in points]
 
-    def polygon(self, points, colour: RGB, *, far: float = 0.0, own: float = 0.0) -> None:
-        self.draw.polygon(self._points(points), fill=self.light.shade(colour, far, own))
+    def _seen(self, colour: RGB, far: float, own: float) -> RGB:
+        return self.light.shade(colour, far, max(own, self.least_own))
 
-    def rect(self, x0: float, y0: float, x1: float, y1: float, colour: RGB, *, far: float = 0.0, own: float = 0.0) -> None:
+    def polygon(self, points, colour: RGB, *, far: float = 0.0, own: float = 0.0) -> None:
+        self.draw.polygon(self._points(points), fill=self._seen(colour, far, own))
+
+    def rect(
+        self, x0: float, y0: float, x1: float, y1: float, colour: RGB, *, far: float = 0.0, own: float = 0.0
+    ) -> None:
         (a, b), (c, d) = self._points(((x0, y0), (x1, y1)))
         # PIL includes the last pixel; half a pixel less keeps neighbours apart.
-        self.draw.rectangle((a, b, max(a, c - 0.6), max(b, d - 0.6)), fill=self.light.shade(colour, far, own))
+        self.draw.rectangle((a, b, max(a, c - 0.6), max(b, d - 0.6)), fill=self._seen(colour, far, own))
 
-    def ellipse(self, x: float, y: float, rx: float, ry: float, colour: RGB, *, far: float = 0.0, own: float = 0.0) -> None:
-        self.draw.ellipse(self._points(((x - rx, y - ry), (x + rx, y + ry))), fill=self.light.shade(colour, far, own))
+    def ellipse(
+        self, x: float, y: float, rx: float, ry: float, colour: RGB, *, far: float = 0.0, own: float = 0.0
+    ) -> None:
+        self.draw.ellipse(self._points(((x - rx, y - ry), (x + rx, y + ry))), fill=self._seen(colour, far, own))
 
     def line(self, points, colour: RGB, width: float, *, far: float = 0.0, own: float = 0.0) -> None:
         pixels = max(1, round(width * math.sqrt(self.per_x * self.per_y)))
-        self.draw.line(self._points(points), fill=self.light.shade(colour, far, own), width=pixels)
+        self.draw.line(self._points(points), fill=self._seen(colour, far, own), width=pixels)
 
     def wash(self, points, colour: RGB, alpha: float) -> None:
         """Lay a translucent colour over an area; needs `blends`."""

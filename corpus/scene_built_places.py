@@ -6,22 +6,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .scene_attributes import Place, Season
 from .scene_brush import RGB, Brush, mix
 from .scene_elements import LAMPLIGHT, SLOPE, SNOW, TRUNK, ground, ridge, snow_patches, tree, tree_row
 from .scene_natural_places import Painter
+from .scene_values import Place, Season
 
 if TYPE_CHECKING:
     from .scenes import Scene
 
-TILE: RGB = (72, 78, 88)
+TILE: RGB = (78, 86, 98)
 COLUMN_RED: RGB = (186, 52, 40)
 DANCHEONG_GREEN: RGB = (34, 124, 104)
 STONE: RGB = (188, 184, 176)
 SIGNS: tuple[RGB, ...] = ((222, 52, 52), (38, 110, 214), (250, 196, 40), (32, 158, 92), (240, 120, 40), (150, 70, 190))
 
 
-def windows(brush: Brush, rng: np.random.Generator, box: tuple[float, float, float, float], columns: int, rows: int, glass: RGB, *, far: float = 0.0) -> None:
+def windows(
+    brush: Brush,
+    rng: np.random.Generator,
+    box: tuple[float, float, float, float],
+    columns: int,
+    rows: int,
+    glass: RGB,
+    *,
+    far: float = 0.0,
+) -> None:
     """Paint a grid of windows; by night about half of them are lit."""
     x0, y0, x1, y1 = box
     wide, high = (x1 - x0) / columns, (y1 - y0) / rows
@@ -30,7 +39,15 @@ def windows(brush: Brush, rng: np.random.Generator, box: tuple[float, float, flo
         for column in range(columns):
             x, y = x0 + (column + 0.2) * wide, y0 + (row + 0.22) * high
             bright = brush.light.is_night and lit[row, column]
-            brush.rect(x, y, x + 0.6 * wide, y + 0.56 * high, LAMPLIGHT if bright else glass, far=far, own=0.95 if bright else 0.0)
+            brush.rect(
+                x,
+                y,
+                x + 0.6 * wide,
+                y + 0.56 * high,
+                LAMPLIGHT if bright else glass,
+                far=far,
+                own=0.95 if bright else 0.0,
+            )
 
 
 def road(brush: Brush, scene: Scene, top: float) -> None:
@@ -50,19 +67,35 @@ def road(brush: Brush, scene: Scene, top: float) -> None:
 
 def street(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
     extent = brush.extent
-    facades: tuple[RGB, ...] = ((206, 140, 110), (222, 206, 178), (170, 178, 190), (190, 160, 140), (232, 226, 216), (150, 120, 112))
+    facades: tuple[RGB, ...] = (
+        (206, 140, 110),
+        (222, 206, 178),
+        (170, 178, 190),
+        (190, 160, 140),
+        (232, 226, 216),
+        (150, 120, 112),
+    )
     x = extent.left - rng.uniform(0, 0.2)
     while x < extent.right:
         wide, top = rng.uniform(0.3, 0.46), rng.uniform(0.08, 0.34)
         facade = facades[rng.integers(len(facades))]
         brush.rect(x, top, x + wide, 0.7, facade)
         brush.rect(x, top, x + wide, top + 0.018, mix(facade, (0, 0, 0), 0.3))
-        windows(brush, rng, (x + 0.01, top + 0.03, x + wide - 0.01, 0.5), 4, max(2, int((0.5 - top) / 0.085)), (96, 124, 150))
+        windows(
+            brush,
+            rng,
+            (x + 0.01, top + 0.03, x + wide - 0.01, 0.5),
+            4,
+            max(2, int((0.5 - top) / 0.085)),
+            (96, 124, 150),
+        )
         sign = SIGNS[rng.integers(len(SIGNS))]
         brush.rect(x + 0.01, 0.51, x + wide - 0.01, 0.565, sign, own=0.75)  # shop sign
         for k in range(4):
             brush.rect(x + 0.05 + k * 0.055, 0.527, x + 0.085 + k * 0.055, 0.55, (255, 255, 250), own=0.75)
-        brush.rect(x + 0.02, 0.575, x + wide - 0.02, 0.69, LAMPLIGHT if brush.light.is_night else (120, 150, 170), own=0.7)
+        brush.rect(
+            x + 0.02, 0.575, x + wide - 0.02, 0.69, LAMPLIGHT if brush.light.is_night else (120, 150, 170), own=0.7
+        )
         stripe = SIGNS[rng.integers(len(SIGNS))]
         for k in range(6):  # striped awning
             left = x + 0.01 + k * (wide - 0.02) / 6
@@ -132,22 +165,31 @@ def towers(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
     road(brush, scene, 0.745)
 
 
-def tiled_roof(brush: Brush, x: float, eaves: float, half: float, height: float, colour: RGB, *, snow: bool, far: float = 0.0) -> None:
+def tiled_roof(
+    brush: Brush, x: float, eaves: float, half: float, height: float, colour: RGB, *, snow: bool, far: float = 0.0
+) -> None:
     """Paint a Korean roof: a curved ridge, and eaves that rise at both ends."""
     side = [(half * a, height * b) for a, b in ((1.0, -0.22), (0.86, -0.05), (0.6, 0.03), (0.0, 0.06))]
     lower = [(x + dx, eaves + dy) for dx, dy in side] + [(x - dx, eaves + dy) for dx, dy in reversed(side[:-1])]
     ridge_left = [(x - 0.62 * half, eaves - height), (x - 0.4 * half, eaves - 0.93 * height), (x, eaves - 0.9 * height)]
     top = ridge_left + [(2 * x - px, py) for px, py in reversed(ridge_left[:-1])]
     left_slope, right_slope = (x - 0.8 * half, eaves - 0.5 * height), (x + 0.8 * half, eaves - 0.5 * height)
-    brush.polygon([*lower, right_slope, *reversed(top), left_slope], SNOW if snow else colour, far=far)
+    brush.polygon([*lower, left_slope, *top, right_slope], SNOW if snow else colour, far=far)
     line = mix(colour, (0, 0, 0), 0.35)
     for share in (-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75):
-        brush.line([(x + share * half * 0.66, eaves - 0.9 * height), (x + share * half, eaves)], mix(SNOW, colour, 0.35) if snow else line, 0.004, far=far)
+        brush.line(
+            [(x + share * half * 0.66, eaves - 0.9 * height), (x + share * half, eaves)],
+            mix(SNOW, colour, 0.35) if snow else line,
+            0.004,
+            far=far,
+        )
     brush.line(top, line, 0.014, far=far)
     brush.line(lower, line, 0.01, far=far)
 
 
-def hall(brush: Brush, x: float, floor: float, half: float, height: float, *, snow: bool, bays: int = 5, far: float = 0.0) -> None:
+def hall(
+    brush: Brush, x: float, floor: float, half: float, height: float, *, snow: bool, bays: int = 5, far: float = 0.0
+) -> None:
     """Paint a wooden hall: red columns, green beams with coloured bands, dark doors."""
     top = floor - height
     night = brush.light.is_night
@@ -156,12 +198,27 @@ def hall(brush: Brush, x: float, floor: float, half: float, height: float, *, sn
     for k in range(bays):
         left = x - half + k * bay
         door = LAMPLIGHT if night else (150, 104, 74)
-        brush.rect(left + 0.16 * bay, top + 0.36 * height, left + 0.84 * bay, floor - 0.06 * height, door, far=far, own=0.7 if night else 0.0)
+        brush.rect(
+            left + 0.16 * bay,
+            top + 0.36 * height,
+            left + 0.84 * bay,
+            floor - 0.06 * height,
+            door,
+            far=far,
+            own=0.7 if night else 0.0,
+        )
         brush.line([(left + 0.5 * bay, top + 0.36 * height), (left + 0.5 * bay, floor)], (110, 66, 46), 0.005, far=far)
     brush.rect(x - half, top, x + half, top + 0.16 * height, DANCHEONG_GREEN, far=far)
     brush.rect(x - half, top + 0.16 * height, x + half, top + 0.25 * height, (206, 84, 56), far=far)
     for k in range(bays * 2 + 1):
-        brush.rect(x - half + k * bay / 2 - 0.008, top, x - half + k * bay / 2 + 0.008, top + 0.14 * height, (240, 200, 90), far=far)
+        brush.rect(
+            x - half + k * bay / 2 - 0.008,
+            top,
+            x - half + k * bay / 2 + 0.008,
+            top + 0.14 * height,
+            (240, 200, 90),
+            far=far,
+        )
     for k in range(bays + 1):
         brush.rect(x - half + k * bay - 0.013, top, x - half + k * bay + 0.013, floor, COLUMN_RED, far=far)
 
@@ -202,19 +259,29 @@ def temple(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
     tree_row(brush, rng, 0.55, 0.24, scene.season, count=12, far=0.2)
     ground(brush, 0.58, (214, 190, 148))
     snow_patches(brush, scene, rng, 0.62, 1.2)
-    side = rng.choice([-1, 1])
-    centre = extent.at(0.5) - side * 0.2
+    side = 1 if scene.landmark_at < 0.5 else -1  # the pagoda stands free on the other side
+    centre = extent.at(0.5) - side * 0.24
     brush.rect(centre - 0.46, 0.6, centre + 0.46, 0.66, STONE)
     hall(brush, centre, 0.6, 0.38, 0.16, snow=snow, bays=3)
     tiled_roof(brush, centre, 0.45, 0.54, 0.17, (66, 88, 92), snow=snow)
-    x, floor, tiers = extent.at(0.5) + side * 0.42, 0.74, int(rng.choice([3, 5]))
-    stone = (206, 200, 188)
+    x, floor, tiers = extent.at(0.5) + side * 0.47, 0.75, int(rng.choice([3, 5]))
+    stone = (226, 220, 208)
     brush.rect(x - 0.13, floor - 0.04, x + 0.13, floor, stone)
     brush.rect(x - 0.10, floor - 0.09, x + 0.10, floor - 0.04, mix(stone, (0, 0, 0), 0.12))
-    y, half, rise = floor - 0.09, 0.11, 0.3 / tiers
+    y, half, rise = floor - 0.09, 0.14, 0.36 / tiers
     for _ in range(tiers):  # each storey is smaller
         brush.rect(x - 0.6 * half, y - 0.62 * rise, x + 0.6 * half, y, mix(stone, (0, 0, 0), 0.14))
-        brush.polygon([(x - half, y - 0.72 * rise), (x - 0.7 * half, y - rise), (x + 0.7 * half, y - rise), (x + half, y - 0.72 * rise), (x + 0.9 * half, y - 0.58 * rise), (x - 0.9 * half, y - 0.58 * rise)], SNOW if snow else stone)
+        brush.polygon(
+            [
+                (x - half, y - 0.72 * rise),
+                (x - 0.7 * half, y - rise),
+                (x + 0.7 * half, y - rise),
+                (x + half, y - 0.72 * rise),
+                (x + 0.9 * half, y - 0.58 * rise),
+                (x - 0.9 * half, y - 0.58 * rise),
+            ],
+            SNOW if snow else stone,
+        )
         y, half = y - rise, half * 0.84
     brush.line([(x, y), (x, y - 0.07)], mix(stone, (0, 0, 0), 0.3), 0.014)
     brush.glow(centre, 0.52, 0.4, LAMPLIGHT)
@@ -225,21 +292,29 @@ def hanok(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
     ridge(brush, rng, 0.34, 0.2, SLOPE[scene.season], far=0.65)
     ground(brush, 0.3, (176, 160, 132))
     night = brush.light.is_night
-    for row, (eaves, half, height) in enumerate(((0.34, 0.2, 0.075), (0.46, 0.26, 0.095), (0.605, 0.34, 0.125))):
-        count = round((extent.right - extent.left) / (1.75 * half)) + 1
+    for row, (eaves, half, height) in enumerate(((0.32, 0.22, 0.09), (0.43, 0.3, 0.12), (0.59, 0.42, 0.17))):
+        count = round((extent.right - extent.left) / (2.1 * half)) + 1
         shift = rng.uniform(-0.5, 0.5)
         far = 0.3 - 0.15 * row
         for k in range(count + 1):
-            x = extent.left + (k + shift) * 1.75 * half
+            x = extent.left + (k + shift) * 2.1 * half
             if rng.uniform() < 0.4:
-                tree(brush, rng, x + 0.9 * half, eaves + 0.02, 0.55 * half + 0.05, scene.season, far=far)
-            low = eaves + 0.75 * height
+                tree(brush, rng, x + 1.05 * half, eaves + 0.03, 0.5 * half + 0.06, scene.season, far=far)
+            low = eaves + 0.62 * height
             brush.rect(x - 0.8 * half, eaves - 0.02, x + 0.8 * half, low, (240, 232, 214), far=far)
             for share in (-0.8, -0.4, 0.0, 0.4, 0.76):
                 brush.rect(x + share * half, eaves - 0.02, x + (share + 0.05) * half, low, TRUNK, far=far)
             for share in (-0.62, -0.18, 0.22, 0.56):
-                brush.rect(x + share * half, eaves + 0.2 * height, x + (share + 0.17) * half, low - 0.1 * height, LAMPLIGHT if night else (196, 170, 130), far=far, own=0.85 if night else 0.0)
-            tiled_roof(brush, x, eaves, half, height, mix(TILE, (96, 96, 100), rng.uniform()), snow=snow, far=far)
+                brush.rect(
+                    x + share * half,
+                    eaves + 0.2 * height,
+                    x + (share + 0.17) * half,
+                    low - 0.1 * height,
+                    LAMPLIGHT if night else (196, 170, 130),
+                    far=far,
+                    own=0.85 if night else 0.0,
+                )
+            tiled_roof(brush, x, eaves, half, height, mix(TILE, (104, 108, 114), rng.uniform()), snow=snow, far=far)
     brush.rect(extent.left, 0.69, extent.right, 0.775, (164, 148, 126))  # stone wall
     for u, v in rng.uniform(0, 1, (70, 2)):
         brush.ellipse(extent.at(u), 0.705 + 0.06 * v, 0.022, 0.011, mix((120, 110, 98), (206, 196, 176), rng.uniform()))

@@ -17,16 +17,11 @@ from .scene_attributes import (
     TIME_NOUNS,
     WEATHER_CLAUSES,
     WEATHER_MODIFIERS,
-    Landmark,
-    Place,
-    Season,
-    Thing,
-    Time,
-    Weather,
     plain,
 )
 from .scene_korean import linking, polite, with_particle
-from .scene_movers import Mover
+from .scene_movers import ROADSIDE, Mover
+from .scene_values import Landmark, Place, Thing, Time, Weather
 from .scenes import Scene
 
 # What every picture of a place shows, near enough to be seen in fog; stems of predicates.
@@ -124,8 +119,8 @@ ACTIONS: dict[Thing, tuple[tuple[str, ...], tuple[str, ...]]] = {
     Thing.BIRDS: (("공중에서는", "하늘에서는"), ("날아가", "훨훨 날아가", "날갯짓하며 날아가")),
     Thing.SHIP: (("물 위에서는", "수면 위로"), ("나아가", "미끄러지듯 나아가", "지나가")),
     Thing.DUCKS: (("물 위에서는", "수면 위로"), ("헤엄치", "유유히 헤엄쳐 가", "물살을 가르며 헤엄치")),
-    Thing.PERSON: (("화면 앞쪽에서는", "화면 아래쪽에서는"), ("걸어가", "천천히 걸어가", "걷")),
-    Thing.UMBRELLA: (("화면 앞쪽에서는", "화면 아래쪽에서는"), ("걸어가", "천천히 걸어가", "걷")),
+    Thing.PERSON: (("화면 앞쪽에서는", "화면 아래쪽에서는"), ("걸어가", "천천히 걸어가", "걸음을 옮기")),
+    Thing.UMBRELLA: (("화면 앞쪽에서는", "화면 아래쪽에서는"), ("걸어가", "천천히 걸어가", "걸음을 옮기")),
     Thing.CYCLIST: (("화면 앞쪽에서는", "화면 아래쪽에서는"), ("달리", "지나가", "힘차게 달리")),
     Thing.CAR: (("도로 위에서는", "앞쪽 차도에서는"), ("달리", "지나가", "주행하")),
     Thing.BUS: (("도로 위에서는", "앞쪽 차도에서는"), ("달리", "지나가", "운행하")),
@@ -140,7 +135,10 @@ ACTIONS: dict[Thing, tuple[tuple[str, ...], tuple[str, ...]]] = {
     Thing.LEAVES: (("화면 곳곳에서", "공중에서는"), ("흩날리", "바람을 타고 떨어지", "하나둘 떨어지")),
     Thing.BUTTERFLY: (("화면 가운데에서", "꽃과 풀 위로"), ("날아다니", "팔랑팔랑 날아다니", "춤추듯 날아다니")),
     Thing.SMOKE: (("지붕 위로", "처마 너머로"), ("피어오르", "모락모락 피어오르", "가늘게 피어오르")),
-    Thing.FOUNTAIN: (("잔디밭 가운데에서", "화면 중앙에서"), ("물줄기를 뿜어내", "시원하게 솟아오르", "물을 뿜어 올리")),
+    Thing.FOUNTAIN: (
+        ("잔디밭 가운데에서", "화면 중앙에서"),
+        ("물줄기를 뿜어내", "시원하게 솟아오르", "물을 뿜어 올리"),
+    ),
 }
 
 _STANDS, _LIES = ("서 있", "서 있", "자리하고 있", "보이"), ("놓여 있", "놓여 있", "자리하고 있", "보이")
@@ -192,8 +190,10 @@ def _opening(rng: np.random.Generator, scene: Scene, *, season: bool) -> str:
     return template.format(weather=weather, day=day, time=time, place=_Word(_pick(rng, PLACE_NOUNS[scene.place])))
 
 
-def _mover_clause(rng: np.random.Generator, mover: Mover) -> str:
+def _mover_clause(rng: np.random.Generator, mover: Mover, place: Place) -> str:
     places, verbs = ACTIONS[mover.thing]
+    if place in ROADSIDE and mover.thing in (Thing.PERSON, Thing.UMBRELLA):
+        places = ("보도 위에서는", "길가에서는", "인도에서는")
     noun = f"{_pick(rng, COLOUR_FORMS[mover.colour])} {_pick(rng, THING_NOUNS[mover.thing])}"
     way = f"{_pick(rng, DIRECTION_FORMS[mover.direction])} " if mover.direction else ""
     where = f"{_pick(rng, places)} " if rng.uniform() < 0.6 else ""
@@ -201,24 +201,28 @@ def _mover_clause(rng: np.random.Generator, mover: Mover) -> str:
     return f"{where}{with_particle(noun, '이')} {way}{verb}{'고 있' if rng.uniform() < 0.6 else ''}"
 
 
-def _landmark_clause(rng: np.random.Generator, scene: Scene) -> str:
-    side = "왼쪽" if scene.landmark_at < 0.5 else "오른쪽"
-    noun = _pick(rng, LANDMARK_NOUNS[scene.landmark])
+def _landmark_side(scene: Scene) -> str:
+    return "왼쪽" if scene.landmark_at < 0.5 else "오른쪽"
+
+
+def _landmark_clause(rng: np.random.Generator, landmark: Landmark, side: str) -> str:
+    noun = _pick(rng, LANDMARK_NOUNS[landmark])
     where = _pick(rng, (f"화면 {side}에는", f"{side} 앞에는", f"화면 {side}에"))
-    return f"{where} {with_particle(noun, '이')} {_pick(rng, LANDMARK_VERBS.get(scene.landmark, _STANDS))}"
+    return f"{where} {with_particle(noun, '이')} {_pick(rng, LANDMARK_VERBS.get(landmark, _STANDS))}"
 
 
 def describe(scene: Scene) -> str:
     """Describe a scene in 3 to 6 Korean sentences; the same scene is always described alike."""
     rng = np.random.default_rng([scene.seed, 2])
     season = season_is_visible(scene)
-    season_in_opening = season and rng.uniform() < 0.5
+    # The clauses speak of trees, which the coast lacks; its dunes and cape still show the season.
+    season_in_opening = season and (scene.place == Place.COAST or rng.uniform() < 0.5)
     opening = _opening(rng, scene, season=season_in_opening)
     camera = _pick(rng, CAMERA_CLAUSES[scene.camera]) + "고 있"
     clauses = [_pick(rng, SCENERY[scene.place])]
     if scene.landmark is not None:
-        clauses.append(_landmark_clause(rng, scene))
-    movers = [_mover_clause(rng, mover) for mover in scene.movers]
+        clauses.append(_landmark_clause(rng, scene.landmark, _landmark_side(scene)))
+    movers = [_mover_clause(rng, mover, scene.place) for mover in scene.movers]
     air = []
     if season and not season_in_opening:
         air.append(_pick(rng, SEASON_CLAUSES[scene.season]))
@@ -263,5 +267,5 @@ def describe_briefly(scene: Scene) -> str:
     for mover in scene.movers:
         facts.append(f"{mover.colour} {mover.thing}" + (f" {mover.direction}" if mover.direction else ""))
     if scene.landmark is not None:
-        facts.append(f"{'왼쪽' if scene.landmark_at < 0.5 else '오른쪽'} {scene.landmark}")
+        facts.append(f"{_landmark_side(scene)} {scene.landmark}")
     return ", ".join(str(fact) for fact in facts)

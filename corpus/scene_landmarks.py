@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .scene_attributes import Landmark, Season
 from .scene_brush import Brush
 from .scene_built_places import TILE, tiled_roof
 from .scene_elements import LAMPLIGHT, PINE, SNOW, TRUNK
+from .scene_values import Landmark, Place, Season
 
 if TYPE_CHECKING:
     from .scenes import Scene
@@ -28,7 +28,10 @@ def _lighthouse(brush: Brush, x: float, scene: Scene) -> None:
 
 
 def _rock(brush: Brush, x: float, scene: Scene) -> None:
-    brush.polygon([(x - 0.24, FOOT), (x - 0.19, 0.62), (x - 0.06, 0.53), (x + 0.06, 0.57), (x + 0.2, 0.64), (x + 0.25, FOOT)], (112, 106, 102))
+    brush.polygon(
+        [(x - 0.24, FOOT), (x - 0.19, 0.62), (x - 0.06, 0.53), (x + 0.06, 0.57), (x + 0.2, 0.64), (x + 0.25, FOOT)],
+        (112, 106, 102),
+    )
     brush.polygon([(x - 0.19, 0.62), (x - 0.06, 0.53), (x + 0.06, 0.57), (x - 0.04, 0.65)], (160, 152, 144))
     brush.polygon([(x + 0.02, FOOT), (x + 0.06, 0.57), (x + 0.2, 0.64), (x + 0.25, FOOT)], (84, 80, 80))
 
@@ -71,14 +74,30 @@ def _stone_lantern(brush: Brush, x: float, scene: Scene) -> None:
     brush.rect(x - 0.026, 0.6, x + 0.026, 0.73, stone)
     brush.rect(x - 0.07, 0.575, x + 0.07, 0.6, shade)
     brush.rect(x - 0.055, 0.5, x + 0.055, 0.575, stone)
-    brush.rect(x - 0.025, 0.515, x + 0.025, 0.565, LAMPLIGHT if brush.light.is_night else (60, 56, 54), own=0.9 if brush.light.is_night else 0.0)
-    brush.polygon([(x - 0.11, 0.5), (x - 0.05, 0.455), (x + 0.05, 0.455), (x + 0.11, 0.5)], SNOW if scene.season == Season.WINTER else stone)
+    brush.rect(
+        x - 0.025,
+        0.515,
+        x + 0.025,
+        0.565,
+        LAMPLIGHT if brush.light.is_night else (60, 56, 54),
+        own=0.9 if brush.light.is_night else 0.0,
+    )
+    brush.polygon(
+        [(x - 0.11, 0.5), (x - 0.05, 0.455), (x + 0.05, 0.455), (x + 0.11, 0.5)],
+        SNOW if scene.season == Season.WINTER else stone,
+    )
     brush.ellipse(x, 0.445, 0.022, 0.022, shade)
     brush.glow(x, 0.54, 0.16, LAMPLIGHT)
 
 
 def _jars(brush: Brush, x: float, scene: Scene) -> None:
-    for dx, y, r in ((-0.13, 0.7, 0.055), (0.0, 0.69, 0.065), (0.13, 0.7, 0.055), (-0.07, 0.745, 0.05), (0.07, 0.745, 0.05)):
+    for dx, y, r in (
+        (-0.13, 0.7, 0.055),
+        (0.0, 0.69, 0.065),
+        (0.13, 0.7, 0.055),
+        (-0.07, 0.745, 0.05),
+        (0.07, 0.745, 0.05),
+    ):
         brush.ellipse(x + dx, y, r, r * 0.95, (116, 62, 40))
         brush.ellipse(x + dx - r * 0.3, y - r * 0.2, r * 0.3, r * 0.4, (164, 96, 66))
         brush.ellipse(x + dx, y - r * 0.9, r * 0.7, r * 0.24, SNOW if scene.season == Season.WINTER else (84, 46, 32))
@@ -87,7 +106,19 @@ def _jars(brush: Brush, x: float, scene: Scene) -> None:
 def _scarecrow(brush: Brush, x: float, scene: Scene) -> None:
     brush.line([(x, FOOT), (x, 0.5)], (128, 90, 56), 0.016)
     brush.line([(x - 0.15, 0.56), (x + 0.15, 0.56)], (128, 90, 56), 0.016)
-    brush.polygon([(x - 0.13, 0.535), (x + 0.13, 0.535), (x + 0.13, 0.59), (x + 0.06, 0.6), (x + 0.07, 0.7), (x - 0.07, 0.7), (x - 0.06, 0.6), (x - 0.13, 0.59)], (200, 78, 62))
+    brush.polygon(
+        [
+            (x - 0.13, 0.535),
+            (x + 0.13, 0.535),
+            (x + 0.13, 0.59),
+            (x + 0.06, 0.6),
+            (x + 0.07, 0.7),
+            (x - 0.07, 0.7),
+            (x - 0.06, 0.6),
+            (x - 0.13, 0.59),
+        ],
+        (200, 78, 62),
+    )
     brush.ellipse(x, 0.49, 0.04, 0.042, (236, 214, 170))
     brush.polygon([(x - 0.09, 0.47), (x - 0.03, 0.455), (x, 0.41), (x + 0.03, 0.455), (x + 0.09, 0.47)], (206, 166, 86))
 
@@ -96,7 +127,9 @@ def _hut(brush: Brush, x: float, scene: Scene) -> None:
     for dx in (-0.15, 0.15):
         brush.line([(x + dx, FOOT), (x + dx, 0.48)], (120, 84, 54), 0.02)
     brush.rect(x - 0.18, 0.64, x + 0.18, 0.67, (160, 114, 72))
-    brush.polygon([(x - 0.25, 0.51), (x, 0.36), (x + 0.25, 0.51)], SNOW if scene.season == Season.WINTER else (196, 160, 90))
+    brush.polygon(
+        [(x - 0.25, 0.51), (x, 0.36), (x + 0.25, 0.51)], SNOW if scene.season == Season.WINTER else (196, 160, 90)
+    )
     brush.line([(x - 0.25, 0.51), (x + 0.25, 0.51)], (130, 96, 54), 0.014)
 
 
@@ -135,17 +168,31 @@ def _reeds(brush: Brush, x: float, scene: Scene) -> None:
 
 
 def _turbine(brush: Brush, x: float, scene: Scene) -> None:
-    brush.polygon([(x - 0.016, FOOT), (x - 0.008, 0.26), (x + 0.008, 0.26), (x + 0.016, FOOT)], (240, 242, 244), own=0.3)
+    foot = 1.0 if scene.place == Place.SKY else FOOT  # the open sky has its ground lower
+    brush.polygon(
+        [(x - 0.016, foot), (x - 0.008, 0.26), (x + 0.008, 0.26), (x + 0.016, foot)], (240, 242, 244), own=0.3
+    )
     for k in range(3):
         angle = 0.6 + scene.seed % 7 + k * 2 * math.pi / 3
-        brush.line([(x, 0.26), (x + 0.17 * math.cos(angle), 0.26 + 0.17 * math.sin(angle))], (246, 248, 250), 0.018, own=0.3)
+        brush.line(
+            [(x, 0.26), (x + 0.17 * math.cos(angle), 0.26 + 0.17 * math.sin(angle))], (246, 248, 250), 0.018, own=0.3
+        )
     brush.ellipse(x, 0.26, 0.02, 0.02, (220, 222, 226))
 
 
 def _signpost(brush: Brush, x: float, scene: Scene) -> None:
     brush.line([(x, FOOT), (x, 0.48)], TRUNK, 0.022)
     for y, sign in ((0.51, 1), (0.58, -1)):
-        brush.polygon([(x - sign * 0.08, y - 0.028), (x + sign * 0.12, y - 0.028), (x + sign * 0.17, y), (x + sign * 0.12, y + 0.028), (x - sign * 0.08, y + 0.028)], (214, 164, 98))
+        brush.polygon(
+            [
+                (x - sign * 0.08, y - 0.028),
+                (x + sign * 0.12, y - 0.028),
+                (x + sign * 0.17, y),
+                (x + sign * 0.12, y + 0.028),
+                (x - sign * 0.08, y + 0.028),
+            ],
+            (214, 164, 98),
+        )
         brush.line([(x - 0.05, y), (x + 0.07, y)], (110, 72, 44), 0.01)
 
 
@@ -172,4 +219,5 @@ _PAINTERS: dict[Landmark, Callable[[Brush, float, Scene], None]] = {
 def paint_landmark(brush: Brush, scene: Scene) -> None:
     """Paint the scene's landmark, if it has one, at its side of the view."""
     if scene.landmark is not None:
+        brush.least_own = 0.3
         _PAINTERS[scene.landmark](brush, brush.extent.at(scene.landmark_at), scene)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .scene_attributes import Place, Season, Weather
 from .scene_brush import RGB, Brush, mix
 from .scene_elements import (
     FOLIAGE,
@@ -25,6 +24,7 @@ from .scene_elements import (
     tree,
     tree_row,
 )
+from .scene_values import Place, Season, Weather
 
 if TYPE_CHECKING:
     from .scenes import Scene
@@ -41,7 +41,9 @@ class Painter:
     paint: Callable[[Brush, Scene, np.random.Generator], None]
 
 
-def water(brush: Brush, scene: Scene, rng: np.random.Generator, top: float, bottom: float, deep: RGB, shallow: RGB) -> None:
+def water(
+    brush: Brush, scene: Scene, rng: np.random.Generator, top: float, bottom: float, deep: RGB, shallow: RGB
+) -> None:
     """Paint a sheet of water with glints; it takes part of its colour from the sky."""
     sky = brush.light.sky_bottom
     brush.gradient(top, bottom, mix(brush.light.shade(deep), sky, 0.35), mix(brush.light.shade(shallow), sky, 0.12))
@@ -58,7 +60,10 @@ def coast(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
     if headland:  # a wooded cape on one side
         side = rng.choice([-1, 1])
         edge = extent.left if side > 0 else extent.right
-        points = [(edge + side * d, horizon - h) for d, h in ((-0.1, 0.16), (0.25, 0.15), (0.45, 0.09), (0.7, 0.05), (0.9, 0.0))]
+        points = [
+            (edge + side * d, horizon - h)
+            for d, h in ((-0.1, 0.16), (0.25, 0.15), (0.45, 0.09), (0.7, 0.05), (0.9, 0.0))
+        ]
         brush.polygon([*points, (edge - side * 0.1, horizon + 0.01)], SLOPE[scene.season], far=0.55)
     water(brush, scene, rng, horizon, 0.75, (24, 92, 168), (66, 178, 196))
     x = np.linspace(extent.left - 0.05, extent.right + 0.05, 40)
@@ -82,7 +87,9 @@ def mountain(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
     for (x0, y0), (x1, y1), (x2, y2) in zip(peaks, peaks[1:], peaks[2:], strict=False):
         if y1 < y0 and y1 < y2:  # shade or snow under every summit
             cap = SNOW if scene.season == Season.WINTER else mix(slope, (60, 60, 70), 0.5)
-            brush.polygon([(x0 - 0.03, y1 + 0.09), (x1, y1), (x2 + 0.03, y1 + 0.09), (x1 + 0.01, y1 + 0.05)], cap, far=0.4)
+            brush.polygon(
+                [(x0 - 0.03, y1 + 0.09), (x1, y1), (x2 + 0.03, y1 + 0.09), (x1 + 0.01, y1 + 0.05)], cap, far=0.4
+            )
     ridge(brush, rng, 0.80, 0.22, slope, far=0.15)
     for u, v, size in sorted(rng.uniform(0, 1, (26, 3)).tolist(), key=lambda row: row[1]):
         y, size = 0.66 + 0.1 * v, 0.09 + 0.06 * size
@@ -106,11 +113,17 @@ def river(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
     # The stream winds from a thin line at the horizon to a broad sheet in front.
     t = np.linspace(0, 1, 36)
     y = 0.42 + 0.32 * t**1.25
-    sway = rng.choice([-1, 1]) * 0.34 * np.sin(t * math.pi * 1.6) * (1 - 0.6 * t)
-    half = 0.02 + 0.95 * t**1.5
+    sway = rng.choice([-1, 1]) * 0.42 * np.sin(t * math.pi * 1.8) * (1 - 0.75 * t)
+    half = 0.03 + 1.35 * t**1.3
     centre = (extent.left + extent.right) / 2 + sway
-    bank = [*zip((centre - half - 0.02).tolist(), y.tolist(), strict=True), *reversed(list(zip((centre + half + 0.02).tolist(), y.tolist(), strict=True)))]
-    stream = [*zip((centre - half).tolist(), y.tolist(), strict=True), *reversed(list(zip((centre + half).tolist(), y.tolist(), strict=True)))]
+    bank = [
+        *zip((centre - half - 0.02).tolist(), y.tolist(), strict=True),
+        *reversed(list(zip((centre + half + 0.02).tolist(), y.tolist(), strict=True))),
+    ]
+    stream = [
+        *zip((centre - half).tolist(), y.tolist(), strict=True),
+        *reversed(list(zip((centre + half).tolist(), y.tolist(), strict=True))),
+    ]
     brush.polygon(bank, (190, 172, 132))
     seen = mix((58, 132, 176), brush.light.sky_bottom, 0.25 if not brush.light.is_night else 0.0)
     brush.polygon(stream, seen)
@@ -121,7 +134,15 @@ def river(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
     for u, size in rng.uniform(0, 1, (8, 2)):  # trees on both banks, away from the water
         k = int(u * 24)
         for side in (-1, 1):
-            tree(brush, rng, centre[k] + side * (half[k] + 0.12 + 0.3 * size), y[k], 0.08 + 0.12 * u, scene.season, far=0.3 * (1 - u))
+            tree(
+                brush,
+                rng,
+                centre[k] + side * (half[k] + 0.12 + 0.3 * size),
+                y[k],
+                0.08 + 0.12 * u,
+                scene.season,
+                far=0.3 * (1 - u),
+            )
     brush.rect(extent.left, 0.735, extent.right, 1.3, grass)
     snow_patches(brush, scene, rng, 0.86, 1.2)
     brush.rect(extent.left, 0.775, extent.right, 0.855, (188, 108, 92))
@@ -139,19 +160,44 @@ def forest(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
         brush.rect(x - half, extent.top - 0.1, x + half, 0.7, mix(TRUNK, back, 0.45), far=0.3)
     for u, v, size in rng.uniform(0, 1, (30, 3)):  # leaves in the distance
         if scene.season != Season.WINTER:
-            brush.ellipse(extent.at(u), extent.top + v * 0.55, 0.1 + 0.08 * size, 0.07, mix(leaves[rng.integers(4)], back, 0.45), far=0.3)
-    floor = {Season.SPRING: (122, 156, 84), Season.SUMMER: (66, 112, 54), Season.AUTUMN: (176, 104, 52), Season.WINTER: (224, 228, 234)}
+            brush.ellipse(
+                extent.at(u),
+                extent.top + v * 0.55,
+                0.1 + 0.08 * size,
+                0.07,
+                mix(leaves[rng.integers(4)], back, 0.45),
+                far=0.3,
+                own=0.25,
+            )
+    floor = {
+        Season.SPRING: (122, 156, 84),
+        Season.SUMMER: (66, 112, 54),
+        Season.AUTUMN: (176, 104, 52),
+        Season.WINTER: (224, 228, 234),
+    }
     ground(brush, 0.68, floor[scene.season])
     middle = extent.at(0.5) + rng.uniform(-0.3, 0.3)
-    brush.polygon([(middle - 0.05, 0.68), (middle + 0.05, 0.68), (middle + 0.8, 1.3), (middle - 0.8, 1.3)], (178, 150, 112))
+    brush.polygon(
+        [(middle - 0.05, 0.68), (middle + 0.05, 0.68), (middle + 0.8, 1.3), (middle - 0.8, 1.3)], (178, 150, 112)
+    )
     for u, v in rng.uniform(0, 1, (40, 2)):
-        brush.ellipse(extent.at(u), 0.7 + 0.45 * v, 0.014, 0.008, mix(leaves[rng.integers(4)], floor[scene.season], 0.3))
+        brush.ellipse(
+            extent.at(u), 0.7 + 0.45 * v, 0.014, 0.008, mix(leaves[rng.integers(4)], floor[scene.season], 0.3)
+        )
     snow_patches(brush, scene, rng, 0.70, 1.2)
     count = 9
     for k in rng.permutation(count):  # big trunks
         x, half = extent.at((k + rng.uniform(0.2, 0.8)) / count), rng.uniform(0.022, 0.042)
         foot = rng.uniform(0.7, 0.8)
-        brush.polygon([(x - half, extent.top - 0.1), (x + half, extent.top - 0.1), (x + half * 1.5, foot), (x - half * 1.5, foot)], TRUNK)
+        brush.polygon(
+            [
+                (x - half, extent.top - 0.1),
+                (x + half, extent.top - 0.1),
+                (x + half * 1.5, foot),
+                (x - half * 1.5, foot),
+            ],
+            TRUNK,
+        )
         brush.rect(x - half, extent.top - 0.1, x - half * 0.3, foot - 0.02, mix(TRUNK, (255, 230, 190), 0.25))
         if scene.season == Season.WINTER:
             for dx, dy in rng.uniform(0, 1, (4, 2)):
@@ -160,7 +206,9 @@ def forest(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
     if scene.season != Season.WINTER:
         for u, v, size in rng.uniform(0, 1, (44, 3)):
             tone = mix(leaves[rng.integers(4)], (0, 0, 0), 0.25 * size)
-            brush.ellipse(extent.at(u), extent.top - 0.04 + 0.32 * v * v, 0.1 + 0.08 * size, 0.07 + 0.04 * size, tone)
+            brush.ellipse(
+                extent.at(u), extent.top - 0.04 + 0.32 * v * v, 0.1 + 0.08 * size, 0.07 + 0.04 * size, tone, own=0.25
+            )
 
 
 def sky_view(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
@@ -182,7 +230,9 @@ def park(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
     flowers = ((232, 64, 92), (250, 204, 64), (168, 92, 200), (250, 250, 250))
     if scene.season != Season.WINTER:
         for angle in np.linspace(0, 2 * math.pi, 22):
-            brush.ellipse(centre + 0.33 * math.cos(angle), 0.63 + 0.055 * math.sin(angle), 0.014, 0.014, flowers[rng.integers(4)])
+            brush.ellipse(
+                centre + 0.33 * math.cos(angle), 0.63 + 0.055 * math.sin(angle), 0.014, 0.014, flowers[rng.integers(4)]
+            )
     brush.polygon([(extent.left, 0.775), (extent.right, 0.775), (extent.right, 0.855), (extent.left, 0.855)], PATH)
     for u, size in rng.uniform(0, 1, (5, 2)):
         x = extent.at(0.5 + (u - 0.5) * 1.2)
@@ -198,7 +248,12 @@ def park(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
 def field(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
     extent = brush.extent
     ridge(brush, rng, 0.42, 0.17, SLOPE[scene.season], far=0.7)
-    crop = {Season.SPRING: (168, 196, 96), Season.SUMMER: (92, 168, 56), Season.AUTUMN: (228, 184, 64), Season.WINTER: (166, 140, 106)}
+    crop = {
+        Season.SPRING: (168, 196, 96),
+        Season.SUMMER: (92, 168, 56),
+        Season.AUTUMN: (228, 184, 64),
+        Season.WINTER: (166, 140, 106),
+    }
     colour = crop[scene.season]
     dark = mix(colour, (70, 50, 30), 0.42)
     ground(brush, 0.41, colour)
@@ -224,7 +279,10 @@ def lake(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
     near = ridge(brush, rng, shore, 0.14, slope, far=0.3, foot=shore)
     water(brush, scene, rng, shore, 0.78, (70, 128, 150), (98, 168, 178))
     if scene.weather != Weather.FOG:  # the mountains stand on their heads
-        for line, colour, far in ((outline, mix(slope, (70, 110, 140), 0.6), 0.6), (near, mix(slope, (60, 100, 120), 0.45), 0.3)):
+        for line, colour, far in (
+            (outline, mix(slope, (70, 110, 140), 0.6), 0.6),
+            (near, mix(slope, (60, 100, 120), 0.45), 0.3),
+        ):
             mirrored = [(x, shore + 0.62 * (shore - y)) for x, y in line]
             brush.polygon([*mirrored, (extent.right + 0.1, shore), (extent.left - 0.1, shore)], colour, far=far)
         for u, v, length in rng.uniform(0, 1, (26, 3)):
@@ -233,11 +291,16 @@ def lake(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
     tree_row(brush, rng, shore + 0.005, 0.06, scene.season, count=24, far=0.35)
     x = np.linspace(extent.left - 0.05, extent.right + 0.05, 30)
     edge = 0.735 + 0.02 * np.sin(x * 3 + rng.uniform(0, 6))
-    brush.polygon([*zip(x.tolist(), edge.tolist(), strict=True), (extent.right + 0.1, 1.3), (extent.left - 0.1, 1.3)], GRASS[scene.season])
+    brush.polygon(
+        [*zip(x.tolist(), edge.tolist(), strict=True), (extent.right + 0.1, 1.3), (extent.left - 0.1, 1.3)],
+        GRASS[scene.season],
+    )
     snow_patches(brush, scene, rng, 0.86, 1.2)
     for k in range(30):  # a boardwalk along the shore
         x0 = extent.at(k / 30)
-        brush.rect(x0, 0.785, x0 + (extent.right - extent.left) / 30, 0.855, (164, 122, 82) if k % 2 else (146, 106, 70))
+        brush.rect(
+            x0, 0.785, x0 + (extent.right - extent.left) / 30, 0.855, (164, 122, 82) if k % 2 else (146, 106, 70)
+        )
     for u in rng.uniform(0, 1, 6):
         brush.ellipse(extent.at(u), 0.985, 0.1, 0.06, FOLIAGE[scene.season][rng.integers(4)])
 

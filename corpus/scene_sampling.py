@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .scene_attributes import Camera, Colour, Direction, Landmark, Place, Season, Thing, Time, Weather
 from .scene_brush import ASPECT
 from .scene_movers import Mover
+from .scene_values import Camera, Colour, Direction, Landmark, Place, Season, Thing, Time, Weather
 
 C = Colour
 _BRIGHT = (C.RED, C.BLUE, C.YELLOW, C.GREEN, C.WHITE)
@@ -27,7 +27,7 @@ THING_COLOURS: dict[Thing, tuple[Colour, ...]] = {
     Thing.KITE: (C.RED, C.BLUE, C.YELLOW, C.GREEN, C.PURPLE),
     Thing.FLAG: (C.RED, C.BLUE, C.YELLOW, C.GREEN),
     Thing.LANTERNS: (C.RED, C.YELLOW, C.PINK, C.GREEN, C.ORANGE),
-    Thing.PETALS: (C.PINK, C.WHITE),
+    Thing.PETALS: (C.PINK,),
     Thing.LEAVES: (C.RED, C.YELLOW, C.ORANGE),
     Thing.BUTTERFLY: (C.YELLOW, C.WHITE, C.BLUE, C.PURPLE),
     Thing.SMOKE: (C.WHITE,),
@@ -113,18 +113,29 @@ def can_move(thing: Thing, *, time: Time, weather: Weather, season: Season) -> b
     return True
 
 
-def _mover(rng: np.random.Generator, thing: Thing, time: Time, weather: Weather) -> Mover:
+def _mover(rng: np.random.Generator, thing: Thing, middle: float, time: Time, weather: Weather) -> Mover:
     colours = THING_COLOURS[thing]
     if thing == Thing.BIRDS:  # black at night and white in fog or snow couldn't be seen
-        colours = (C.WHITE,) if time == Time.NIGHT else (C.BLACK,) if weather in (Weather.FOG, Weather.SNOW) else colours
+        colours = (
+            (C.WHITE,) if time == Time.NIGHT else (C.BLACK,) if weather in (Weather.FOG, Weather.SNOW) else colours
+        )
     if thing == Thing.PERSON and weather == Weather.RAIN:
         thing = Thing.UMBRELLA
     direction = None if thing in STATIONARY else _pick(rng, tuple(Direction))
     reach = rng.uniform(0.3, 0.45) if thing == Thing.CLOUDS else rng.uniform(0.5, 0.7)
-    return Mover(thing, _pick(rng, colours), direction, float(rng.uniform(0.42, 0.58)), float(reach), float(rng.uniform()))
+    return Mover(
+        thing,
+        _pick(rng, colours),
+        direction,
+        float(middle + rng.uniform(-0.04, 0.04)),
+        float(reach),
+        float(rng.uniform()),
+    )
 
 
-def _sample_movers(rng: np.random.Generator, place: Place, time: Time, weather: Weather, season: Season) -> tuple[Mover, ...]:
+def _sample_movers(
+    rng: np.random.Generator, place: Place, time: Time, weather: Weather, season: Season
+) -> tuple[Mover, ...]:
     wanted = [thing for thing in PLACE_THINGS[place] if can_move(thing, time=time, weather=weather, season=season)]
     wanted = [wanted[k] for k in rng.permutation(len(wanted))]
     if can_move(Thing.CLOUDS, time=time, weather=weather, season=season) and place != Place.FOREST:
@@ -134,7 +145,8 @@ def _sample_movers(rng: np.random.Generator, place: Place, time: Time, weather: 
         layer = next(layer for layer in _LAYERS if thing in layer)
         if len(chosen) < number and not layer.intersection(chosen):
             chosen.append(thing)
-    return tuple(_mover(rng, thing, time, weather) for thing in chosen)
+    middles = rng.permutation((0.4, 0.5, 0.6))  # apart, so that two that go the same way don't hide each other
+    return tuple(_mover(rng, thing, middle, time, weather) for thing, middle in zip(chosen, middles, strict=False))
 
 
 def sample_attributes(rng: np.random.Generator) -> dict:

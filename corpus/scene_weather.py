@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from .scene_attributes import Weather
 from .scene_brush import Brush
+from .scene_values import Weather
 
 if TYPE_CHECKING:
     from .scenes import Scene
@@ -25,7 +25,11 @@ def draw_weather(brush: Brush, scene: Scene, t: float) -> None:
         for k in range(70):
             u, v = (k * _GOLDEN + scene.seed * 0.37) % 1.0, (k * 0.5698 + t * (1.9 + 0.5 * (k % 4))) % 1.0
             x, y = extent.left + wide * (u * 1.1 - 0.05), extent.top + high * (v * 1.2 - 0.15)
-            brush.draw.line(brush._points([(x, y), (x - 0.016 * high, y + (0.09 + 0.02 * (k % 3)) * high)]), fill=colour, width=width)
+            brush.draw.line(
+                brush._points([(x, y), (x - 0.016 * high, y + (0.09 + 0.02 * (k % 3)) * high)]),
+                fill=colour,
+                width=width,
+            )
     elif scene.weather == Weather.SNOW:
         for k in range(80):
             speed, size = 0.22 + 0.09 * (k % 4), (0.008 + 0.0045 * (k % 4)) * high
@@ -33,7 +37,12 @@ def draw_weather(brush: Brush, scene: Scene, t: float) -> None:
             brush.disc(extent.left + wide * u, extent.top + high * v, size, size, (250, 252, 255), 0.92)
     elif scene.weather == Weather.FOG:
         colour = brush.light.sky_bottom
-        whole = [(extent.left, extent.top), (extent.right, extent.top), (extent.right, extent.bottom), (extent.left, extent.bottom)]
+        whole = [
+            (extent.left, extent.top),
+            (extent.right, extent.top),
+            (extent.right, extent.bottom),
+            (extent.left, extent.bottom),
+        ]
         brush.wash(whole, colour, 0.14)
         for k in range(5):  # drifting banks
             x = extent.left + wide * (((k * _GOLDEN + scene.seed * 0.37 + 0.04 * t) % 1.4) - 0.2)

@@ -1,8 +1,8 @@
 """Generated scenes: short clips of Korean scenery whose every attribute is known.
 
-    scene = sample_scene(7)
-    frames = render_frames(scene, [0.0, 1.0, 2.0], height=112, width=112)  # uint8 [3, 3, 112, 112]
-    write_clip(scene, "scene.mp4")
+scene = sample_scene(7)
+frames = render_frames(scene, [0.0, 1.0, 2.0], height=112, width=112)  # uint8 [3, 3, 112, 112]
+write_clip(scene, "scene.mp4")
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ import av
 import numpy as np
 from PIL import Image
 
-from .scene_attributes import Camera, Landmark, Place, Season, Thing, Time, Weather
 from .scene_brush import ASPECT, Brush, Extent, Light
 from .scene_movers import Mover, draw_mover
 from .scene_painting import paint_world
 from .scene_sampling import sample_attributes
+from .scene_values import Camera, Landmark, Place, Season, Thing, Time, Weather
 from .scene_weather import draw_weather
 
 
@@ -122,7 +122,9 @@ def _render(scene: Scene, t: float, world: tuple, extent: Extent, size: tuple[in
     )
     x0, y0 = int(box[0]), int(box[1])
     x1, y1 = min(land.width, int(box[2]) + 1), min(land.height, int(box[3]) + 1)
-    around = Extent(extent.left + x0 / per_x, extent.top + y0 / per_y, extent.left + x1 / per_x, extent.top + y1 / per_y)
+    around = Extent(
+        extent.left + x0 / per_x, extent.top + y0 / per_y, extent.left + x1 / per_x, extent.top + y1 / per_y
+    )
     image = sky.crop((x0, y0, x1, y1))
     brush = Brush(image, around, light)
     for mover in scene.movers:

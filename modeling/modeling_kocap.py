@@ -4,8 +4,10 @@ Composes transformers' own models. Follows the conventions of transformers' LLaV
 `get_video_features`, `pooler_output`) because vLLM's Transformers backend relies on them.
 """
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -16,10 +18,21 @@ from transformers.utils import can_return_tuple, torch_compilable_check
 from configuration.configuration_kocap import KoCapConfig
 from processing.vision_tokens_kocap import add_vision_tokens
 
-from .projector_kocap import Projector, pool_grid, select_patches
+from .projector_kocap import Projector, patch_grid, pool_grid, select_patches
 
-# Quantisers must leave these alone: they are small, and 4-bit weights hurt them most.
-NOT_QUANTISED = ["vision_tower", "multi_modal_projector", "lm_head"]
+if TYPE_CHECKING:
+    # Never runs. save_pretrained on a model that came as remote code copies the files its own file imports, found by a
+    # scan for lines like this one; without it the saved config would name a pipeline whose file was left behind.
+    from processing.pipeline_kocap import KoCapPipeline  # noqa: F401
+
+# Quantisers must leave these alone: they are small, and 4-bit weights hurt them most. transformers matches full names, with
+# `model.` in front where there is a head; other tools look for the part alone.
+NOT_QUANTISED = ["vision_tower", "multi_modal_projector", "model.vision_tower", "model.multi_modal_projector", "lm_head"]
+
+VISION_INPUTS = {
+    "image": ("pixel_values", "image_features"),
+    "video": ("pixel_values_videos", "pixel_values_videos_mask", "video_features"),
+}
 
 
 @dataclass
@@ -65,7 +78,8 @@ class KoCapPreTrainedModel(PreTrainedModel):
         # A plain BitsAndBytesConfig(load_in_4bit=True) must not quantise the vision tower and the projector.
         quantization_config = kwargs.get("quantization_config")
         if getattr(quantization_config, "llm_int8_skip_modules", ()) is None:
-            quantization_config.llm_int8_skip_modules = list(NOT_QUANTISED)
+            kwargs["quantization_config"] = copy.copy(quantization_config)  # the caller may load other models with it
+            kwargs["quantization_config"].llm_int8_skip_modules = list(NOT_QUANTISED)
         return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
 
 
@@ -104,8 +118,7 @@ class KoCapModel(KoCapPreTrainedModel):
             grid = (tokens.shape[2], tokens.shape[3])
             tokens = tokens.flatten(2).transpose(1, 2)
         else:
-            patch_size = config.vision_config.patch_size
-            grid = (pixel_values.shape[2] // patch_size, pixel_values.shape[3] // patch_size)
+            grid = patch_grid(tokens, pixel_values, getattr(config.vision_config, "patch_size", None))
         if config.vision_feature_select_strategy == "default":
             tokens = select_patches(tokens, grid)
         return pool_grid(tokens, grid, stride=config.spatial_pool_stride, mode=config.spatial_pool_mode)
@@ -323,11 +336,13 @@ class KoCapForConditionalGeneration(KoCapPreTrainedModel, GenerationMixin):
     def get_output_embeddings(self) -> nn.Module:
         return self.lm_head
 
-    def get_image_features(self, pixel_values: torch.Tensor, **kwargs) -> BaseModelOutputWithPooling:
+    def get_image_features(self, pixel_values: torch.Tensor | None = None, **kwargs) -> BaseModelOutputWithPooling:
         """See `KoCapModel.get_image_features`."""
         return self.model.get_image_features(pixel_values, **kwargs)
 
-    def get_video_features(self, pixel_values_videos: torch.Tensor, **kwargs) -> BaseModelOutputWithPooling:
+    def get_video_features(
+        self, pixel_values_videos: torch.Tensor | None = None, **kwargs
+    ) -> BaseModelOutputWithPooling:
         """See `KoCapModel.get_video_features`."""
         return self.model.get_video_features(pixel_values_videos, **kwargs)
 
@@ -392,6 +407,36 @@ class KoCapForConditionalGeneration(KoCapPreTrainedModel, GenerationMixin):
             for name in ("pixel_values", "pixel_values_videos", "image_features", "video_features"):
                 model_inputs.pop(name, None)
         return model_inputs
+
+    def _expand_inputs_for_generation(self, expand_size=1, is_encoder_decoder=False, input_ids=None, **model_kwargs):
+        """Repeat prompts for beams and samples, each with all its images and clips: `[a, b] -> [a, b, a, b]`.
+
+        transformers repeats one by one, `[a, a, b, b]`, which mixes them up where one prompt has several.
+        """
+        vision = {}
+        for modality, names in VISION_INPUTS.items():
+            given = {name: model_kwargs.pop(name) for name in names if model_kwargs.get(name) is not None}
+            if given and expand_size > 1 and input_ids is not None:
+                rows = (input_ids == getattr(self.config, f"{modality}_token_id")).nonzero()[:, 0]
+                order = _repeat_by_row(rows, given, expand_size)
+                given = {name: value[order.to(value.device)] for name, value in given.items()}
+            vision |= given
+        input_ids, model_kwargs = super()._expand_inputs_for_generation(
+            expand_size, is_encoder_decoder, input_ids, **model_kwargs
+        )
+        return input_ids, model_kwargs | vision
+
+
+def _repeat_by_row(rows: torch.Tensor, inputs: dict[str, torch.Tensor], times: int) -> torch.Tensor:
+    """Indices that repeat the images or clips of one prompt together; `rows` says in which row each placeholder stands."""
+    source = next(value for name, value in inputs.items() if not name.endswith("_mask"))
+    mask = inputs.get("pixel_values_videos_mask")
+    sizes = torch.ones(len(source), dtype=torch.int64) if mask is None else mask.sum(1)
+    sizes = sizes.to(rows.device)
+    # A clip's last placeholder stands in its owner's row. Where the numbers disagree, `place_features` will say so.
+    last = sizes.cumsum(0) * len(rows) // sizes.sum() - 1
+    owners = rows[last] if len(rows) else torch.zeros_like(sizes)
+    return torch.cat([(owners == row).nonzero()[:, 0].repeat(times) for row in owners.unique()])
 
 
 __all__ = ["KoCapForConditionalGeneration", "KoCapModel", "KoCapOutput", "KoCapPreTrainedModel"]

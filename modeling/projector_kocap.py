@@ -1,7 +1,16 @@
 """From vision tokens to the language model's width: selection, spatial pooling, projection."""
 
+import math
+
 import torch
 from torch import nn
+
+
+def patch_grid(tokens: torch.Tensor, pixel_values: torch.Tensor, patch_size: int | None) -> tuple[int, int]:
+    """The `(h, w)` of an encoder's patches; staged encoders have no patch size, and then the grid is a square."""
+    if patch_size is None:
+        return (math.isqrt(tokens.shape[1]),) * 2
+    return pixel_values.shape[2] // patch_size, pixel_values.shape[3] // patch_size
 
 
 def select_patches(tokens: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:

@@ -28,14 +28,14 @@ class KoCapPipeline(Pipeline):
     _pipeline_calls_generate = True
     _default_generation_config = GenerationConfig(max_new_tokens=768)
 
-    def __call__(self, videos: Any = None, text: Any = None, *, batch_size: int = 1, **kwargs) -> list[dict]:
+    def __call__(self, videos: Any = None, text: Any = None, *, batch_size: int | None = None, **kwargs) -> list[dict]:
         """Caption one clip or several.
 
         Args:
             videos: A path, bytes, a file object, frames (an array or a list of pictures), or a list of these.
             text: What to ask, one for all clips or a list with one per clip; or one chat or a list of chats, which carry
                 their own videos.
-            batch_size: Clips per forward pass.
+            batch_size: Clips per forward pass. Default: the pipeline's own, or 1.
             **kwargs: `generate_kwargs` and `max_new_tokens` for generation; `num_frames`, `fps`, `max_frames` and
                 `video_metadata` (one per clip given as frames) for the processor.
         Returns:
@@ -49,11 +49,12 @@ class KoCapPipeline(Pipeline):
         metadata = kwargs.pop("video_metadata", None)
         if metadata is not None and not isinstance(metadata, list | tuple):
             metadata = [metadata]
+        batch_size = batch_size or self._batch_size or 1
         batches = []
         for start in range(0, len(chats), batch_size):
             chosen = slice(start, start + batch_size)
             batches.append({"chats": chats[chosen], "video_metadata": metadata[chosen] if metadata else None})
-        return [result for results in super().__call__(batches, **kwargs) for result in results]
+        return [result for results in super().__call__(batches, batch_size=1, **kwargs) for result in results]
 
     def _chats(self, videos: Any, text: Any) -> list[list[dict]]:
         if _is_chat(videos) or _is_chat_batch(videos):

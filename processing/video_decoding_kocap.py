@@ -139,12 +139,14 @@ class Decoder:
 
     Attributes:
         origin_s: Time of the first frame on the stream's own clock; None until it is decoded.
-        warnings: What was odd so far.
+        start_s: Time from which the clip's length counts. Earlier than `origin_s` where only decoding times are stored
+            (AVI): frames then carry the time at which they leave the decoder.
     """
 
     def __init__(self, container: av.container.InputContainer, stream: av.video.stream.VideoStream, name: str):
         self.stream = stream
         self.origin_s: float | None = None
+        self.start_s = 0.0
         self._container, self._name = container, name
         self._num_decoded = 0
         self._failures: list[Exception] = []
@@ -157,13 +159,16 @@ class Decoder:
             VideoError: At the end, or after many failures, if less than half of what was tried decodes.
         """
         clock = _Clock(1 / frame_rate(self.stream))
+        tick_s, by_dts = float(self.stream.time_base or 1), None
         for frame in self._decodable():
-            stamp = frame.dts if frame.pts is None else frame.pts
-            self._made_up_times = self._made_up_times or stamp is None
-            time_s = clock.at(None if stamp is None else float(stamp * (self.stream.time_base or 1)))
+            if by_dts is None:
+                by_dts = frame.pts is None
+            stamp = frame.dts if by_dts else frame.pts
+            time_s = clock.at(None if stamp is None else stamp * tick_s)
             self._jumped_back = self._jumped_back or clock.shift_s > 0
             if self.origin_s is None:
-                self.origin_s = time_s
+                self.origin_s, self._made_up_times = time_s, stamp is None
+                self.start_s = (self.stream.start_time or 0) * tick_s if by_dts else time_s
             yield time_s - self.origin_s, frame
 
     def seek(self, time_s: float) -> Iterator[TimedFrame]:
@@ -214,6 +219,7 @@ class Decoder:
         )
 
     def warnings(self) -> list[str]:
+        """What was odd so far."""
         found = []
         if self._failures:
             found.append(f"{len(self._failures)} broken packets were skipped; {self._num_decoded} frames decoded")

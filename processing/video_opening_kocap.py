@@ -120,10 +120,10 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
         raise VideoFormatError(f"{name} is a playlist or script that points to other files. Pass the video itself.")
     file.seek(0)
     try:
-        return av.open(
+        container = av.open(
             file,
             mode="r",
-            options={"max_pixels": str(max_pixels)},  # for the few frames FFmpeg decodes while it opens
+            options=_decoder_options(max_pixels),  # for the few frames FFmpeg decodes while it opens
             container_options={"format_whitelist": f"{VIDEO_FORMATS},{AUDIO_FORMATS}", "protocol_whitelist": "none"},
             metadata_errors="replace",  # titles in CP949 are common
             buffer_size=1 << 17,
@@ -131,6 +131,9 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
         )
     except av.error.FFmpegError as error:
         raise _why_not(file, name) from error
+    if container.format.name == "avi":  # stores no PTS; those PyAV has FFmpeg make up are wrong for H.264 with B-frames
+        container.flags &= ~av.container.Flags.gen_pts.value
+    return container
 
 
 def _refuse_to_open(url: str, flags: int, options: dict) -> NoReturn:
@@ -179,10 +182,13 @@ def find_video_stream(
     check_pixels(stream.codec_context.width, stream.codec_context.height, name, max_pixels)
     # With frame threads FFmpeg 5 to 8 decodes Theora wrongly after a repeated frame (opencv's ocean.ogv).
     stream.thread_type = "SLICE" if stream.codec_context.codec.name in ("theora", "vp3") else "AUTO"
-    stream.codec_context.options = {
-        "max_pixels": str(max_pixels)
-    }  # on the container alone it does nothing for decoding
+    stream.codec_context.options = _decoder_options(max_pixels)  # on the container alone it does nothing for decoding
     return stream
+
+
+def _decoder_options(max_pixels: int) -> dict[str, str]:
+    # FFmpeg counts the padding of its buffers too, so leave it room; `check_pixels` draws the exact line.
+    return {"max_pixels": str(max_pixels * 9 // 8 + (1 << 16))}
 
 
 def check_pixels(width: int, height: int, name: str, max_pixels: int) -> None:

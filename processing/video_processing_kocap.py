@@ -137,6 +137,8 @@ class KoCapVideoProcessor(BaseVideoProcessor):
         return [frames for frames, _ in results], [metadata for _, metadata in results]
 
     def _sampling(self, num_frames: int | None = None, fps: float | None = None, max_frames: int | None = None) -> dict:
+        if num_frames is not None and fps is not None:
+            raise ValueError(f"num_frames is {num_frames} and fps is {fps}; give one of them.")
         if num_frames is None and fps is None:
             num_frames, fps = (self.num_frames, None) if self.fps is None else (None, self.fps)
         return {"num_frames": num_frames, "fps": fps, "max_frames": max_frames or self.max_frames}
@@ -162,13 +164,16 @@ class KoCapVideoProcessor(BaseVideoProcessor):
         known = {
             name: value for name, value in dict(metadata or {}).items() if name in ClipMetadata.__dataclass_fields__
         }
-        clip = ClipMetadata(**{"total_num_frames": len(frames), "frames_indices": list(range(len(frames)))} | known)
+        clip = ClipMetadata(**{"total_num_frames": len(frames)} | known)
         clip.height, clip.width = clip.height or frames.shape[2], clip.width or frames.shape[3]
+        if clip.frames_indices is None:
+            clip.frames_indices = list(range(len(frames)))
         if clip.times_s is None and clip.fps:
             clip.times_s = [index / clip.fps for index in clip.frames_indices]
         times = clip.times_s
-        if times is not None and len(times) != len(frames):
-            raise FramesError(f"{len(frames)} frames came with {len(times)} times; give one time per frame.")
+        for name, given in (("frames_indices", clip.frames_indices), ("times_s", times)):
+            if given is not None and len(given) != len(frames):
+                raise FramesError(f"{len(frames)} frames came with {len(given)} {name}; give one per frame.")
         wanted = sampling["num_frames"]
         if wanted is None:
             duration_s = clip.duration or (len(frames) / clip.fps if clip.fps else None)

@@ -26,7 +26,7 @@ from .video_opening_kocap import (
 
 SEEK_AFTER_S = 10.0  # nearer than this, decoding from the start is cheap and cannot go wrong
 SAME_TIME_S = 1e-6  # absorbs float rounding between a caller's i / fps and a true PTS
-SHORTFALL_S = 1.0  # headers overstate by a frame or two, and count the sound's length
+SHORTFALL = 0.05  # share; headers overstate by a frame or two, and sound may outlast the pictures a little
 
 
 @dataclass(frozen=True)
@@ -181,10 +181,10 @@ class _Clip:
         return container, find_video_stream(container, self._name, self._max_pixels)
 
     def _duration_s(self) -> float:
-        step_s = 1 / frame_rate(self._decoder.stream)
-        if self._extent.end_s is None:
+        step_s, end_s = 1 / frame_rate(self._decoder.stream), self._extent.end_s
+        if end_s is None:
             return max(self._extent.num_packets, 1) * step_s
-        return max(self._extent.end_s - (self._decoder.origin_s or 0.0), step_s)
+        return round(max(end_s - self._decoder.start_s, step_s), 6)
 
     def frames_from(self, time_s: float) -> Iterator[TimedFrame]:
         """Frames in order, the first of them shown at or before `time_s`, or the clip's first. Call once."""
@@ -202,7 +202,7 @@ class _Clip:
         self._decoder.check()
         found = self._decoder.warnings()
         end_s, promised_s = self._extent.end_s, self._promised_s
-        if end_s is not None and promised_s is not None and promised_s - end_s > SHORTFALL_S:
+        if end_s is not None and promised_s is not None and promised_s - end_s > max(0.25, SHORTFALL * promised_s):
             found.append(
                 f"the header promises {promised_s:.1f} s, but pictures end at {end_s:.1f} s; the file may be cut short"
             )

@@ -1,0 +1,227 @@
+"""Make the folder that goes to the Hub: a checkpoint, its code laid flat beside it, and the entries that find the code.
+
+    python serving/hub_bundle.py FOLDER     # load a bundle as a stranger would; `bundle` ends with this
+
+Code loads from the Hub only when it lies flat and imports its siblings as `from .x_kocap import` (docs: remote code).
+Checkpoints are copied by name, not by exclusion, because a Trainer's folder also holds `training_args.bin`, which can
+carry a Hub token, and an optimizer many times the size of the model.
+"""
+
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from fnmatch import fnmatch
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TASK = "video-text-to-text"
+CHECKPOINT_FILES = (
+    "config.json",
+    "generation_config.json",
+    "processor_config.json",
+    "chat_template.jinja",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "README.md",
+    "LICENSE*",
+)
+REQUIRED_FILES = ("config.json", "processor_config.json", "tokenizer_config.json", "model*.safetensors")
+MODEL_AUTO_MAP = {
+    "AutoConfig": "configuration_kocap.KoCapConfig",
+    "AutoModel": "modeling_kocap.KoCapForConditionalGeneration",
+    "AutoModelForImageTextToText": "modeling_kocap.KoCapForConditionalGeneration",
+}
+PROCESSOR_AUTO_MAP = {"AutoProcessor": "processing_kocap.KoCapProcessor"}
+VIDEO_PROCESSOR_AUTO_MAP = {"AutoVideoProcessor": "video_processing_kocap.KoCapVideoProcessor"}
+PIPELINE = {"impl": "pipeline_kocap.KoCapPipeline", "pt": ["AutoModelForImageTextToText"], "type": "multimodal"}
+
+logger = logging.getLogger(__name__)
+
+
+class BundleError(ValueError):
+    """A checkpoint, a target folder or our own code cannot become a bundle."""
+
+
+def bundle(checkpoint: Path, out: Path) -> Path:
+    """Write a checkpoint with its code to `out` and prove that it loads in a clean process.
+
+    Nothing half-written is ever seen at `out`: the work happens in a temporary folder beside it.
+
+    Args:
+        checkpoint: Folder with model, tokenizer and processor, as `save_pretrained` writes them.
+        out: The bundle; absent, empty, or an earlier bundle, which is replaced.
+    Returns:
+        `out`.
+    Raises:
+        BundleError: If the checkpoint is incomplete or pickled, `out` holds other things, or the result doesn't load.
+    """
+    checkpoint, out = Path(checkpoint), Path(out).resolve()
+    names = _files_to_copy(checkpoint)
+    _check_replaceable(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundling-") as room:
+        new = Path(room) / out.name
+        new.mkdir()
+        for name in names:
+            shutil.copyfile(checkpoint / name, new / name)
+        for name, code in flat_code().items():
+            (new / name).write_text(code, encoding="utf-8")
+        _point_to_code(new)
+        _prove_elsewhere(new)
+        if out.exists():
+            out.rename(Path(room) / "replaced")
+        new.rename(out)
+    return out
+
+
+def flat_code() -> dict[str, str]:
+    """Every `*_kocap.py` of the rooms by its name on the Hub, with imports across rooms made relative.
+
+    Raises:
+        BundleError: If two files share a name, or one needs project code that stays at home.
+    """
+    rooms = [init.parent for init in sorted(ROOT.glob("*/__init__.py"))]
+    any_room = "|".join(re.escape(room.name) for room in rooms)
+    across = re.compile(rf"^(\s*from )(?:{any_room})\.(\w+_kocap import\b)", re.MULTILINE)
+    left_over = re.compile(rf"^\s*(?:from|import) (?:{any_room})\b.*", re.MULTILINE)
+    code: dict[str, str] = {}
+    for path in (path for room in rooms for path in sorted(room.glob("*_kocap.py"))):
+        if path.name in code:
+            raise BundleError(f"{path} shares its name with another room's file; on the Hub they lie flat. Rename one.")
+        code[path.name] = across.sub(r"\1.\2", path.read_text(encoding="utf-8"))
+        if stray := left_over.search(code[path.name]):
+            raise BundleError(
+                f"{path} says {stray[0].strip()!r}; a file that travels to the Hub may import only"
+                " `from room.x_kocap import name`. Move what it needs into a *_kocap.py file."
+            )
+    return code
+
+
+def _files_to_copy(checkpoint: Path) -> list[str]:
+    if not checkpoint.is_dir():
+        raise BundleError(f"{checkpoint} is not a folder; give a checkpoint's folder.")
+    present = sorted(path.name for path in checkpoint.iterdir() if path.is_file())
+    if "adapter_config.json" in present:
+        raise BundleError(
+            f"{checkpoint} holds an adapter; a bundle holds a whole model. Merge the adapter first, or push it by"
+            " itself: it needs no code, its base model has it."
+        )
+    names = [name for name in present if _matches(name, CHECKPOINT_FILES)]
+    missing = [pattern for pattern in REQUIRED_FILES if not any(fnmatch(name, pattern) for name in names)]
+    pickles = [name for name in present if fnmatch(name, "*model*.bin") or fnmatch(name, "*model*.pt*")]
+    if "model*.safetensors" in missing and pickles:
+        raise BundleError(
+            f"{checkpoint} has its weights in {', '.join(pickles)}; pickles can run code when loaded, so only"
+            " safetensors are published. Load the model and save it again with save_pretrained."
+        )
+    if missing:
+        raise BundleError(
+            f"{checkpoint} has no {', no '.join(missing)}; a bundle needs model, tokenizer and processor. Save all of"
+            " them there with save_pretrained."
+        )
+    if left := [name for name in present if name not in names and not name.endswith("_kocap.py")]:
+        logger.warning("left out of the bundle: %s", ", ".join(left))
+    return names
+
+
+def _check_replaceable(out: Path) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise BundleError(f"{out} is a file; give a folder.")
+    names = sorted(path.name for path in out.iterdir())
+    if not names:
+        return
+    foreign = [name for name in names if not _matches(name, (*CHECKPOINT_FILES, "*_kocap.py"))]
+    if foreign or "modeling_kocap.py" not in names:
+        raise BundleError(
+            f"{out} is no earlier bundle ({', '.join((foreign or names)[:3])} ...), so it is not replaced. Give a new"
+            " or empty folder."
+        )
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _point_to_code(folder: Path) -> None:
+    """Write `auto_map` and `custom_pipelines` where the Auto classes and `pipeline` look for them."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["auto_map"] = MODEL_AUTO_MAP
+    config["custom_pipelines"] = {TASK: PIPELINE}
+    processor = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
+    processor["auto_map"] = PROCESSOR_AUTO_MAP
+    processor["video_processor"]["auto_map"] = VIDEO_PROCESSOR_AUTO_MAP  # AutoVideoProcessor doesn't look at the top
+    for name, content in (("config.json", config), ("processor_config.json", processor)):
+        text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _prove_elsewhere(folder: Path) -> None:
+    """Run `prove` in a process that knows neither this project nor the network, from another working directory."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        search = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(part for part in search if Path(part).resolve() != ROOT),
+            "HF_HUB_OFFLINE": "1",
+            "HF_MODULES_CACHE": elsewhere,
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        }
+        child = subprocess.run(
+            [sys.executable, "-P", __file__, folder],  # -P: this file's folder is no place to import from
+            cwd=elsewhere,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+    if child.returncode != 0:
+        last_lines = "\n".join((child.stdout + child.stderr).strip().splitlines()[-8:])
+        raise BundleError(
+            f"the bundle doesn't load in a clean process, so it was not kept. Its last lines:\n{last_lines}"
+        )
+
+
+def prove(folder: str) -> None:
+    """Load everything the bundle promises, with remote code, and caption two blank frames.
+
+    Raises:
+        BundleError: If weights are missing, unknown or of the wrong shape; whatever else fails raises by itself.
+    """
+    import numpy as np
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoProcessor, AutoVideoProcessor
+    from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+    AutoVideoProcessor.from_pretrained(folder, trust_remote_code=True)
+    model, info = AutoModel.from_pretrained(
+        folder,
+        trust_remote_code=True,
+        output_loading_info=True,
+        device_map="auto" if torch.cuda.is_available() else None,
+    )
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if info[kind]:
+            raise BundleError(f"the weights have {len(info[kind])} {kind}, among them {sorted(info[kind])[:3]}.")
+    pipeline_class = get_class_from_dynamic_module(config.custom_pipelines[TASK]["impl"], folder)
+    blank_frames = np.zeros((2, 3, 64, 64), np.uint8)
+    pipeline_class(model=model, processor=processor)(blank_frames, max_new_tokens=4)
+
+
+if __name__ == "__main__":
+    prove(sys.argv[1])

@@ -1,0 +1,222 @@
+"""Generated scenes: the caption tells the truth, and the picture shows it."""
+
+import re
+from collections import Counter
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from corpus.scene_attributes import named_attributes
+from corpus.scene_captions import describe, describe_briefly, season_is_visible
+from corpus.scene_korean import final_consonant, linking, polite, with_particle
+from corpus.scene_movers import mover_x
+from corpus.scene_values import Camera, Direction, Place, Season, Time, Weather
+from corpus.scenes import Scene, camera_view, contact_sheet, render_frames, sample_scene, write_clip
+
+SEEDS = range(2000)
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return [sample_scene(seed) for seed in SEEDS]
+
+
+@pytest.fixture(scope="module")
+def captions(scenes) -> list[str]:
+    return [describe(scene) for scene in scenes]
+
+
+def truth(scene: Scene) -> dict[str, set[str]]:
+    movers = scene.movers
+    return {
+        "place": {str(scene.place)},
+        "time": {str(scene.time)},
+        "weather": {str(scene.weather)},
+        "camera": {str(scene.camera)},
+        "season": {str(scene.season)} if season_is_visible(scene) else set(),
+        "thing": {str(mover.thing) for mover in movers},
+        "landmark": {str(scene.landmark)} if scene.landmark else set(),
+        "colour": {f"{mover.thing} {mover.colour}" for mover in movers},
+        "direction": {f"{mover.thing} {mover.direction}" for mover in movers if mover.direction},
+    }
+
+
+def first_with(**wanted) -> Scene:
+    return next(s for s in map(sample_scene, range(10_000)) if all(getattr(s, k) == v for k, v in wanted.items()))
+
+
+def test_a_seed_always_gives_the_same_scene_picture_and_caption():
+    first, again = sample_scene(5), sample_scene(5)
+    assert first == again
+    assert describe(first) == describe(again)
+    pictures = [render_frames(scene, [0.0, 1.5], height=48, width=64) for scene in (first, again)]
+    assert np.array_equal(*pictures)
+
+
+def test_a_frame_does_not_depend_on_the_frames_around_it():
+    scene = sample_scene(11)
+    alone = render_frames(scene, [1.0], height=48, width=64)
+    among = render_frames(scene, [0.0, 1.0, 2.0], height=48, width=64)
+    assert np.array_equal(alone[0], among[1])
+
+
+def test_captions_name_the_scenes_facts_and_nothing_else(scenes, captions):
+    for scene, caption in zip(scenes, captions, strict=True):
+        assert named_attributes(caption) == truth(scene), caption
+
+
+def test_brief_captions_name_the_same_facts(scenes):
+    for scene in scenes:
+        assert named_attributes(describe_briefly(scene)) == truth(scene)
+
+
+def test_text_without_facts_names_nothing():
+    named = named_attributes("나지막한 담장 위로 낮은 지붕이 보이고, 빌딩숲은 눈부시게 비칩니다.")
+    assert not any(named.values()), named
+
+
+def test_captions_are_unique_and_of_the_right_length(captions):
+    assert len(set(captions)) > 0.98 * len(captions)
+    lengths = [len(caption) for caption in captions]
+    assert min(lengths) >= 100 and max(lengths) <= 300 and 150 <= np.mean(lengths) <= 220
+    assert {len(re.findall(r"니다\.(?: |$)", caption)) for caption in captions} <= {3, 4, 5, 6}
+    assert all(caption.endswith("니다.") and "[" not in caption and "  " not in caption for caption in captions)
+
+
+def test_particles_follow_the_final_consonant(captions):
+    for word, particle, expected in [
+        ("바다", "을", "바다를"),
+        ("숲", "을", "숲을"),
+        ("강변", "이", "강변이"),
+        ("버스", "이", "버스가"),
+        ("산", "은", "산은"),
+        ("물", "으로", "물로"),
+        ("숲", "으로", "숲으로"),
+        ("길가", "으로", "길가로"),
+    ]:
+        assert with_particle(word, particle) == expected
+    for caption in captions:  # no noun carries the object particle of the other kind
+        for noun in re.findall(r"([가-힣]+)을 (?:담고|촬영한|비추고|보여|볼)", caption):
+            assert final_consonant(noun), caption
+        for noun in re.findall(r"([가-힣]+)를 (?:담고|촬영한|비추고|보여|볼)", caption):
+            assert not final_consonant(noun), caption
+
+
+def test_endings_follow_the_final_consonant():
+    assert [polite(stem) for stem in ("있", "흐르", "감돌", "하")] == ["있습니다", "흐릅니다", "감돕니다", "합니다"]
+    assert [linking(stem) for stem in ("있", "흐르", "감돌")] == ["있으며", "흐르며", "감돌며"]
+    with pytest.raises(ValueError, match="Hangul"):
+        with_particle("KoCap", "을")
+
+
+def test_every_value_occurs_and_nothing_follows_from_anything_else(scenes):
+    for name, values in {"place": Place, "time": Time, "camera": Camera, "weather": Weather, "season": Season}.items():
+        share = Counter(getattr(scene, name) for scene in scenes)
+        assert set(share) == set(values)
+        assert max(share.values()) < 2.6 * min(share.values()), share
+    for a, b in [
+        ("place", "time"),
+        ("place", "weather"),
+        ("time", "weather"),
+        ("place", "season"),
+        ("place", "camera"),
+    ]:
+        pairs = Counter((getattr(s, a), getattr(s, b)) for s in scenes)
+        left, right = Counter(getattr(s, a) for s in scenes), Counter(getattr(s, b) for s in scenes)
+        information = sum(n / 2000 * np.log2(n * 2000 / (left[x] * right[y])) for (x, y), n in pairs.items())
+        assert information < 0.05, (a, b, information)  # bits; chance alone gives about 0.03 for 14 x 7 pairs
+
+
+def test_snow_falls_in_winter_only_and_rain_never_does(scenes):
+    assert {scene.season for scene in scenes if scene.weather == Weather.SNOW} == {Season.WINTER}
+    assert Season.WINTER not in {scene.season for scene in scenes if scene.weather == Weather.RAIN}
+
+
+@pytest.mark.parametrize(("height", "width"), [(112, 112), (90, 160), (64, 40)])
+def test_frames_have_the_shape_asked_for(height, width):
+    frames = render_frames(sample_scene(3), [0.0, 1.0, 2.0], height=height, width=width)
+    assert frames.shape == (3, 3, height, width) and frames.dtype == np.uint8
+
+
+def test_every_place_is_the_same_picture_at_two_sizes():
+    for place in Place:
+        scene = first_with(place=place, weather=Weather.CLEAR, time=Time.DAY)
+        small, large = (render_frames(scene, [1.0], height=h, width=h * 16 // 9)[0] for h in (72, 216))
+        shrunk = Image.fromarray(large.transpose(1, 2, 0)).resize((128, 72), Image.Resampling.BOX)
+        difference = np.abs(np.asarray(shrunk).transpose(2, 0, 1).astype(int) - small).mean()
+        assert difference < 9, (place, difference)  # of 255; edges fall on other pixels
+
+
+def test_different_seeds_give_different_pictures():
+    pictures = {render_frames(sample_scene(seed), [1.0], height=36, width=64).tobytes() for seed in range(40)}
+    assert len(pictures) == 40
+
+
+def test_a_pan_shifts_the_picture_by_the_amount_it_says():
+    for camera, sign in ((Camera.RIGHT, 1), (Camera.LEFT, -1)):
+        scene = first_with(camera=camera, weather=Weather.CLOUDY, time=Time.DAY, place=Place.STREET)
+        first, last = render_frames(scene, [0.0, scene.duration_s], height=90, width=160)[:, :, :55].astype(int)
+        shift = sign * round(scene.camera_amount * 160)
+
+        def overlap_difference(by: int, first=first, last=last) -> float:
+            a, b = (first[..., by:], last[..., : 160 - by]) if by > 0 else (first[..., :by], last[..., -by:])
+            return np.abs(a - b).mean()
+
+        assert overlap_difference(shift) < 0.4 * overlap_difference(-shift)
+
+
+def test_zooms_mirror_each_other_and_tilts_move_the_view():
+    for camera in Camera:
+        scene = first_with(camera=camera)
+        start, end = camera_view(scene, 0.0), camera_view(scene, scene.duration_s)
+        grows = (end.right - end.left) - (start.right - start.left)
+        assert (grows < -0.3) == (camera == Camera.ZOOM_IN) and (grows > 0.3) == (camera == Camera.ZOOM_OUT)
+        assert (end.bottom < start.bottom - 0.2) == (camera == Camera.UP) or camera == Camera.ZOOM_IN
+        assert (start == end) == (camera == Camera.FIXED)
+
+
+def test_things_go_the_way_the_caption_says_and_fixtures_stay_in_the_world(scenes):
+    for scene in scenes[:300]:
+        start, end = camera_view(scene, 0.0), camera_view(scene, scene.duration_s)
+        for mover in scene.movers:
+            before, after = mover_x(mover, start, 0.0), mover_x(mover, end, 1.0)
+            on_screen = (after - end.left) / (end.right - end.left) - (before - start.left) / (start.right - start.left)
+            if mover.direction is None:
+                assert before == after
+            else:
+                assert on_screen * (1 if mover.direction == Direction.RIGHT else -1) > 0.25
+
+
+def test_night_is_darker_than_day_and_snow_brighter_ground_than_rain():
+    def brightness(**wanted) -> float:
+        return np.mean([render_frames(first_with(place=p, **wanted), [1.0], height=36, width=64).mean() for p in Place])
+
+    assert brightness(time=Time.NIGHT) < 0.6 * brightness(time=Time.DAY)
+    assert brightness(weather=Weather.SNOW, time=Time.DAY) > 1.2 * brightness(weather=Weather.RAIN, time=Time.DAY)
+
+
+def test_a_written_clip_can_be_read(tmp_path):
+    scene = sample_scene(8)
+    write_clip(scene, tmp_path / "scene.mp4", height=90, width=160, fps=10)
+    with av.open(str(tmp_path / "scene.mp4")) as container:
+        stream = container.streams.video[0]
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        assert stream.codec_context.name == "h264" and stream.codec_context.pix_fmt == "yuv420p"
+        assert float(stream.duration * stream.time_base) == pytest.approx(scene.duration_s, abs=0.11)
+    assert len(frames) == round(scene.duration_s * 10) and frames[0].shape == (90, 160, 3)
+    shown = render_frames(scene, [0.0], height=90, width=160)[0].transpose(1, 2, 0)
+    assert np.abs(frames[0].astype(int) - shown).mean() < 8
+
+
+def test_callers_mistakes_are_named(tmp_path):
+    with pytest.raises(ValueError, match="even"):
+        write_clip(sample_scene(0), tmp_path / "odd.mp4", height=91)
+    with pytest.raises(ValueError, match="too small"):
+        render_frames(sample_scene(0), [0.0], height=2, width=2)
+
+
+def test_contact_sheet_lays_scenes_out_in_a_grid():
+    sheet = contact_sheet([sample_scene(seed) for seed in range(5)], columns=3, frame_size=(32, 18))
+    assert sheet.size == (96, 36)
