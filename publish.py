@@ -76,7 +76,7 @@ def _explained(doing: str, doing_ko: str) -> Iterator[None]:
         yield
     except (httpx.HTTPError, OSError, RuntimeError, ValueError) as error:
         again = f"python {shlex.join(sys.argv)}"
-        causes = f"{error}\n{error.__cause__}" if error.__cause__ else str(error)
+        causes = "\n".join(dict.fromkeys(str(cause) for cause in (error, error.__cause__) if cause))
         typer.echo(
             f"{doing} failed: {_without_token(causes)}\n"
             f"The target's files are as they were. Once the cause is gone, repeat: {again}\n"

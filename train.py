@@ -31,6 +31,7 @@ from training.loss_curve import plot_run
 from training.scene_clips import BRIEF_PROMPT, SceneClips
 from training.scene_watch import SceneWatch
 from training.tiny_model import build_tiny, train_tokenizer
+from training.tower_pretraining import FrameClassifier, FrameCollator, SceneFrames, list_facts
 
 
 @dataclass
@@ -39,7 +40,10 @@ class RunArguments:
 
     output: str = field(metadata={"help": "Folder of the finished checkpoint."})
     model: str | None = field(default=None, metadata={"help": "Checkpoint to go on from; default: start from nothing."})
-    clips: int = field(default=96_000, metadata={"help": "Generated clips to see, each once."})
+    frames: int = field(
+        default=64_000, metadata={"help": "Generated scenes the vision tower sees first, frame by frame."}
+    )
+    clips: int = field(default=64_000, metadata={"help": "Generated clips to see, each once."})
     batch_size: int = field(default=32, metadata={"help": "Clips per step."})
     learning_rate: float = field(default=1.5e-3, metadata={"help": "Peak learning rate (warm-up, then cosine)."})
     brief_first: float = field(default=0.9, metadata={"help": "Share of short answers (lists of facts) at the start."})
@@ -69,37 +73,48 @@ def main() -> None:
     if not torch.cuda.is_available():
         model.set_attn_implementation("eager")  # SDPA's backward is slow on CPUs: 1.75 s a step against 1.03 s
     output = Path(run.output)
-    clips = SceneClips(
-        run.clips,
-        first_seed=run.first_seed,
-        num_frames=processor.video_processor.num_frames,
-        image_size=processor.video_processor.size["height"],
-        brief_share=(run.brief_first, run.brief_last),
-    )
-    arguments = TrainingArguments(
-        output_dir=str(output.parent / f".{output.name}-run"),
-        per_device_train_batch_size=run.batch_size,
-        num_train_epochs=1,
-        learning_rate=run.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=200,
-        weight_decay=0.05,
-        adam_beta2=0.98,
-        max_grad_norm=1.0,
-        bf16=True,
-        use_cpu=not torch.cuda.is_available(),
-        train_sampling_strategy="sequential",  # brief answers first; scenes are independent, so order carries nothing else
-        dataloader_num_workers=run.workers,
-        remove_unused_columns=False,
-        logging_steps=25,
-        save_strategy="no",
-        report_to="none",
-        seed=run.seed,
-    )
+    image_size = processor.video_processor.size["height"]
+    common = {
+        "output_dir": str(output.parent / f".{output.name}-run"),
+        "num_train_epochs": 1,
+        "lr_scheduler_type": "cosine",
+        "weight_decay": 0.05,
+        "max_grad_norm": 1.0,
+        "bf16": True,
+        "use_cpu": not torch.cuda.is_available(),
+        "train_sampling_strategy": "sequential",  # scenes are in no order; brief answers must come first
+        "dataloader_num_workers": run.workers,
+        "remove_unused_columns": False,
+        "logging_steps": 25,
+        "save_strategy": "no",
+        "report_to": "none",
+        "seed": run.seed,
+    }
+    if run.frames and not run.model:
+        facts = list_facts(run.first_seed)
+        Trainer(
+            model=FrameClassifier(model.model.vision_tower, len(facts)),
+            args=TrainingArguments(
+                per_device_train_batch_size=2 * run.batch_size,
+                learning_rate=run.learning_rate,
+                warmup_steps=100,
+                **common,
+            ),
+            train_dataset=SceneFrames(facts, count=run.frames, first_seed=run.first_seed, image_size=image_size),
+            data_collator=FrameCollator(processor),
+        ).train()
     trainer = Trainer(
         model=model,
-        args=arguments,
-        train_dataset=clips,
+        args=TrainingArguments(
+            per_device_train_batch_size=run.batch_size, learning_rate=run.learning_rate, warmup_steps=200, **common
+        ),
+        train_dataset=SceneClips(
+            run.clips,
+            first_seed=run.first_seed + run.frames,
+            num_frames=processor.video_processor.num_frames,
+            image_size=image_size,
+            brief_share=(run.brief_first, run.brief_last),
+        ),
         data_collator=CaptionCollator(processor),
         callbacks=[SceneWatch(processor, every=run.watch_every)] if run.watch_every else [],
     )

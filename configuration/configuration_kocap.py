@@ -17,8 +17,8 @@ class KoCapConfig(PreTrainedConfig):
             Default: SigLIP without its pooling head.
         text_config: Any transformers causal language model config. Default: Qwen3.
         projector_type: `linear`, or `mlp` (linear, GELU, linear; LLaVA-1.5).
-        vision_feature_layer: Which layer's tokens to take. `-1` is the tower's own output (with its final norm, where it
-            has one); other values index `hidden_states`, so `-2` is the layer before the last (LLaVA).
+        vision_feature_layer: Which layer's tokens to take. `-1` is the tower's own output (with its final norm, where
+            it has one); other values index `hidden_states`, so `-2` is the layer before the last (LLaVA).
         vision_feature_select_strategy: `default` drops class and register tokens, `full` keeps them.
         spatial_pool_stride: Every frame's grid is pooled by this factor per side before the projector
             (LLaVA-NeXT-Video pools by 2: 576 -> 144 tokens). `1` keeps every patch.
@@ -59,8 +59,8 @@ class KoCapConfig(PreTrainedConfig):
             )
         if self.vision_feature_select_strategy == "full" and self.spatial_pool_stride > 1:
             raise ValueError(
-                f"spatial_pool_stride is {self.spatial_pool_stride} with vision_feature_select_strategy='full'; class and"
-                " register tokens have no place in a grid. Use 'default', or spatial_pool_stride=1."
+                f"spatial_pool_stride is {self.spatial_pool_stride} with vision_feature_select_strategy='full'; class"
+                " and register tokens have no place in a grid. Use 'default', or spatial_pool_stride=1."
             )
         if self.image_token_id == self.video_token_id:
             raise ValueError(
@@ -80,14 +80,14 @@ class KoCapConfig(PreTrainedConfig):
         name = self.vision_config.model_type
         if name == "siglip2_vision_model":
             raise ValueError(
-                f"vision_config is {name} (SigLIP2 NaFlex), which takes patches of many shapes; it must be an encoder of"
-                " square pictures. Use a fixed-resolution SigLIP2 such as google/siglip2-so400m-patch14-384."
+                f"vision_config is {name} (SigLIP2 NaFlex), which takes patches of many shapes; it must be an encoder"
+                " of square pictures. Use a fixed-resolution SigLIP2 such as google/siglip2-so400m-patch14-384."
             )
         depth, widths = (getattr(self.vision_config, key, None) for key in ("num_hidden_layers", "hidden_sizes"))
         if getattr(self.vision_config, "hidden_size", None) is None and not widths:
             raise ValueError(
-                f"vision_config is {name}, which has no hidden_size; it must be a vision encoder's config. For a two-tower"
-                " model such as CLIP pass its `.vision_config`."
+                f"vision_config is {name}, which has no hidden_size; it must be a vision encoder's config. For a"
+                " two-tower model such as CLIP pass its `.vision_config`."
             )
         # `hidden_states` are the embeddings and every layer's output; of staged encoders only the stages have widths.
         lowest, highest = (-len(widths), -1) if widths else (-(depth + 1), depth) if depth else (-1, -1)

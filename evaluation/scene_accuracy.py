@@ -57,12 +57,12 @@ def caption_clips(
 def scene_scores(captions: Sequence[str], scenes: Sequence[Scene]) -> dict[str, float]:
     """Accuracy per attribute, the same with captions moved to other videos, and the share of unique captions.
 
-    What a scene shows is what its reference caption names. Place, time, weather, season and camera count when the caption
-    names the true value and no other; of things, colours, directions and landmarks it is the mean share found.
+    What a scene shows is what its reference caption names. Place, time, weather, season and camera count when the
+    caption names the true value and no other; of things, colours, directions and landmarks it is the mean share found.
 
     Returns:
-        `unique`, then every attribute, then `shuffled_...` for each: what the same captions score when every one of them
-        stands beside another video. A generic caption scores the same on both.
+        `unique`, then every attribute, then `shuffled_...` for each: what the same captions score when every one of
+        them stands beside another video. A generic caption scores the same on both.
     """
     named = [named_attributes(caption) for caption in captions]
     truths = [named_attributes(describe(scene)) for scene in scenes]

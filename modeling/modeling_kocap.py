@@ -25,9 +25,15 @@ if TYPE_CHECKING:
     # scan for lines like this one; without it the saved config would name a pipeline whose file was left behind.
     from processing.pipeline_kocap import KoCapPipeline  # noqa: F401
 
-# Quantisers must leave these alone: they are small, and 4-bit weights hurt them most. transformers matches full names, with
-# `model.` in front where there is a head; other tools look for the part alone.
-NOT_QUANTISED = ["vision_tower", "multi_modal_projector", "model.vision_tower", "model.multi_modal_projector", "lm_head"]
+# Quantisers must leave these alone: they are small, and 4-bit weights hurt them most. transformers matches from the
+# start of the full name, which has `model.` in front where there is a head.
+NOT_QUANTISED = [
+    "vision_tower",
+    "multi_modal_projector",
+    "model.vision_tower",
+    "model.multi_modal_projector",
+    "lm_head",
+]
 
 VISION_INPUTS = {
     "image": ("pixel_values", "image_features"),
@@ -162,8 +168,8 @@ class KoCapModel(KoCapPreTrainedModel):
             video_features: `[V, T, N, D_vision]`, precomputed by `encode_frames`.
             pixel_values_videos_mask: bool `[V, T]`, False for padding frames; absent when every clip has T frames.
         Returns:
-            `last_hidden_state`: `[F, N, D_vision]` of all real frames; `pooler_output`: `[V, T*N, D_text]`, or with a mask
-            a list of V tensors `[T_v*N, D_text]`.
+            `last_hidden_state`: `[F, N, D_vision]` of all real frames; `pooler_output`: `[V, T*N, D_text]`, or with a
+            mask a list of V tensors `[T_v*N, D_text]`.
         """
         source = pixel_values_videos if video_features is None else video_features
         if source is None or source.ndim != (5 if video_features is None else 4):
@@ -171,7 +177,7 @@ class KoCapModel(KoCapPreTrainedModel):
                 f"videos have shape {None if source is None else tuple(source.shape)}; pixel_values_videos must be"
                 " [V, T, 3, H, W] and video_features [V, T, N, D]. Let the processor prepare them."
             )
-        num_videos, num_frames = source.shape[:2]
+        num_videos = len(source)
         frames = source.flatten(0, 1)
         if pixel_values_videos_mask is not None:
             frames = frames[pixel_values_videos_mask.flatten().to(frames.device, torch.bool)]
@@ -291,14 +297,14 @@ class KoCapForConditionalGeneration(KoCapPreTrainedModel, GenerationMixin):
 
     @classmethod
     def from_backbones(cls, vision: str, text: str, *, dtype: torch.dtype | str = "auto", **config_kwargs):
-        """Assemble a model from a pretrained vision encoder and a pretrained language model; the projector starts fresh.
+        """Assemble a model from a pretrained vision encoder and language model; the projector starts fresh.
 
         Args:
             vision: Hub id or folder of a vision encoder (a two-tower model such as CLIP gives its vision half).
             text: Hub id or folder of a causal language model with its tokenizer.
             dtype: As in `from_pretrained`.
             **config_kwargs: KoCapConfig's own fields, e.g. `projector_type="linear"`. Placeholder ids default to the
-                tokenizer's vision tokens; a tokenizer without them gets `<image>` and `<video>`, and the embeddings grow.
+                tokenizer's vision tokens; a tokenizer without them gets `<image>` and `<video>`, and embeddings grow.
         """
         vision_config = AutoConfig.from_pretrained(vision)
         vision_config = getattr(vision_config, "vision_config", vision_config)
@@ -428,7 +434,7 @@ class KoCapForConditionalGeneration(KoCapPreTrainedModel, GenerationMixin):
 
 
 def _repeat_by_row(rows: torch.Tensor, inputs: dict[str, torch.Tensor], times: int) -> torch.Tensor:
-    """Indices that repeat the images or clips of one prompt together; `rows` says in which row each placeholder stands."""
+    """Indices that repeat the images or clips of one prompt together; `rows` is every placeholder's row."""
     source = next(value for name, value in inputs.items() if not name.endswith("_mask"))
     mask = inputs.get("pixel_values_videos_mask")
     sizes = torch.ones(len(source), dtype=torch.int64) if mask is None else mask.sum(1)

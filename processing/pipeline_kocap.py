@@ -33,14 +33,14 @@ class KoCapPipeline(Pipeline):
 
         Args:
             videos: A path, bytes, a file object, frames (an array or a list of pictures), or a list of these.
-            text: What to ask, one for all clips or a list with one per clip; or one chat or a list of chats, which carry
-                their own videos.
+            text: What to ask, one for all clips or a list with one per clip; or one chat or a list of chats, which
+                carry their own videos.
             batch_size: Clips per forward pass. Default: the pipeline's own, or 1.
             **kwargs: `generate_kwargs` and `max_new_tokens` for generation; `num_frames`, `fps`, `max_frames` and
                 `video_metadata` (one per clip given as frames) for the processor.
         Returns:
-            One dict per clip or chat: `generated_text`, and `frame_times_s` (seconds of the frames the model saw; a list
-            of lists when a chat has several clips; None where frames came without times).
+            One dict per clip or chat: `generated_text`, and `frame_times_s` (seconds of the frames the model saw; a
+            list of lists when a chat has several clips; None where frames came without times).
         Raises:
             VideoError: If a clip cannot be read; has a `code`.
             ValueError: If texts and clips differ in number, or neither was given.
@@ -49,6 +49,10 @@ class KoCapPipeline(Pipeline):
         metadata = kwargs.pop("video_metadata", None)
         if metadata is not None and not isinstance(metadata, list | tuple):
             metadata = [metadata]
+        if metadata is not None and len(metadata) != len(chats):
+            raise ValueError(f"{len(chats)} clips came with {len(metadata)} video_metadata; pass one per clip.")
+        if not chats:
+            return []
         batch_size = batch_size or self._batch_size or 1
         batches = []
         for start in range(0, len(chats), batch_size):

@@ -54,8 +54,8 @@ def as_clips(videos: Any) -> list:
         if videos.ndim in (4, 5):
             return [videos] if videos.ndim == 4 else list(videos)
         raise FramesError(
-            f"the video array has shape {tuple(videos.shape)}; one clip is [T, 3, H, W] or [T, H, W, 3], a batch has one"
-            " dimension more."
+            f"the video array has shape {tuple(videos.shape)}; one clip is [T, 3, H, W] or [T, H, W, 3], a batch has"
+            " one dimension more."
         )
     if isinstance(videos, list | tuple):
         return [clip for item in videos for clip in as_clips(item)]

@@ -81,7 +81,7 @@ def add_vision_tokens(tokenizer) -> dict[str, str]:
         return vision_tokens(tokenizer)
     except ValueError:
         tokens = [token for token in PLAIN_TOKENS.values() if token]
-        tokenizer.add_special_tokens({"additional_special_tokens": tokens})
+        tokenizer.add_special_tokens({"additional_special_tokens": tokens}, replace_extra_special_tokens=False)
         return dict(PLAIN_TOKENS)
 
 

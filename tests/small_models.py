@@ -38,7 +38,12 @@ WIDE_INIT = {"initializer_range": 0.3}  # large enough that every frame moves th
 VIT = WIDTH | WIDE_INIT | {"image_size": IMAGE_SIZE, "patch_size": 16}
 DINO = {name: value for name, value in VIT.items() if name != "intermediate_size"} | {"layerscale_value": 0.5}
 STAGES = {"hidden_sizes": [8, 8, 16, 32], "depths": [1, 1, 1, 1], "layer_scale_init_value": 0.5} | WIDE_INIT
-DECODER = WIDTH | WIDE_INIT | {"num_key_value_heads": 1, "max_position_embeddings": 512}
+DECODER = (
+    WIDTH
+    | WIDE_INIT
+    | {"num_key_value_heads": 1, "max_position_embeddings": 512, "vocab_size": VOCAB_SIZE}
+    | {"pad_token_id": PAD_TOKEN_ID, "bos_token_id": None, "eos_token_id": None}
+)
 
 # google/siglip2-*-patch*-<size> (fixed resolution) are `siglip` checkpoints: the same classes.
 TOWERS = {
@@ -51,25 +56,29 @@ TOWERS = {
     "dinov3_convnext": lambda: DINOv3ConvNextConfig(image_size=IMAGE_SIZE, **STAGES),  # tokens, and no patch_size
 }
 TEXTS = {
-    "qwen3": lambda **kwargs: Qwen3Config(**DECODER, head_dim=16, **kwargs),
-    "qwen3_moe": lambda **kwargs: Qwen3MoeConfig(
-        **DECODER, head_dim=16, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, **kwargs
+    "qwen3": (Qwen3Config, {"head_dim": 16}),
+    "qwen3_moe": (
+        Qwen3MoeConfig,
+        {"head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
     ),
-    "qwen2": lambda **kwargs: Qwen2Config(**DECODER, **kwargs),
-    "llama": lambda **kwargs: LlamaConfig(**DECODER, **kwargs),
+    "qwen2": (Qwen2Config, {}),
+    "llama": (LlamaConfig, {}),
 }
 
 
 def text_config(name: str = "qwen3", **kwargs) -> PreTrainedConfig:
-    special = {"pad_token_id": PAD_TOKEN_ID, "vocab_size": VOCAB_SIZE, "bos_token_id": None, "eos_token_id": None}
-    return TEXTS[name](**(special | kwargs))
+    config_class, special = TEXTS[name]
+    return config_class(**(DECODER | special | kwargs))
 
 
 def small_config(tower: str = "siglip", text: str = "qwen3", *, tie: bool = False, **kwargs) -> KoCapConfig:
-    ids = {"image_token_id": IMAGE_TOKEN_ID, "video_token_id": VIDEO_TOKEN_ID}
-    return KoCapConfig(
-        vision_config=TOWERS[tower](), text_config=text_config(text, tie_word_embeddings=tie), **(ids | kwargs)
-    )
+    defaults = {
+        "vision_config": TOWERS[tower](),
+        "text_config": text_config(text, tie_word_embeddings=tie),
+        "image_token_id": IMAGE_TOKEN_ID,
+        "video_token_id": VIDEO_TOKEN_ID,
+    }
+    return KoCapConfig(**(defaults | kwargs))
 
 
 def small_model(tower: str = "siglip", text: str = "qwen3", **kwargs) -> KoCapForConditionalGeneration:

@@ -74,7 +74,12 @@ def test_trains_and_generates(tower, text):
     loss = model(**inputs, labels=inputs["input_ids"]).loss
     assert torch.isfinite(loss)
     loss.backward()
-    for part in (model.model.vision_tower, model.model.multi_modal_projector, model.model.language_model, model.lm_head):
+    for part in (
+        model.model.vision_tower,
+        model.model.multi_modal_projector,
+        model.model.language_model,
+        model.lm_head,
+    ):
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
     assert generate(model, inputs) == generate(model, inputs, use_cache=False)
 
@@ -116,7 +121,9 @@ def test_default_selection_drops_everything_but_patches(tower, layer):
     assert torch.isfinite(last_logits(model, inputs)).all()
 
 
-@pytest.mark.parametrize(("tower", "extra"), [("clip", 1), ("siglip", 0), ("dinov2_with_registers", 5), ("dinov3_vit", 5)])
+@pytest.mark.parametrize(
+    ("tower", "extra"), [("clip", 1), ("siglip", 0), ("dinov2_with_registers", 5), ("dinov3_vit", 5)]
+)
 def test_full_selection_keeps_class_and_register_tokens(tower, extra):
     model = small_model(tower, vision_feature_select_strategy="full", spatial_pool_stride=1)
     assert model.model.encode_frames(random_frames(2)).shape[1] == 16 + extra
@@ -226,7 +233,9 @@ def test_features_have_the_shapes_vllm_reads():
     images = model.get_image_features(random_frames(3))
     assert images.pooler_output.shape == (3, 4, 32) and images.last_hidden_state.shape == (3, 4, 32)
     assert model.get_video_features(random_frames(2, 3)).pooler_output.shape == (2, 12, 32)
-    ragged = model.get_video_features(random_frames(2, 3), pixel_values_videos_mask=torch.tensor([[1, 1, 1], [1, 0, 0]]))
+    ragged = model.get_video_features(
+        random_frames(2, 3), pixel_values_videos_mask=torch.tensor([[1, 1, 1], [1, 0, 0]])
+    )
     assert [clip.shape for clip in ragged.pooler_output] == [(12, 32), (4, 32)]
 
 
@@ -271,7 +280,10 @@ def test_beam_search_of_a_batch_is_beam_search_of_each(rows, kwargs):
     beams = generate(model, batch, **kwargs)
     returned = kwargs.get("num_return_sequences", 1)
     assert len(beams) == returned * len(rows)
-    first = {"pixel_values": sum(p == "image" for p in rows[0]), "pixel_values_videos": sum(type(p) is tuple for p in rows[0])}
+    first = {
+        "pixel_values": sum(p == "image" for p in rows[0]),
+        "pixel_values_videos": sum(type(p) is tuple for p in rows[0]),
+    }
     real = batch["attention_mask"][0].bool()
     alone = {"input_ids": batch["input_ids"][:1, real]}
     alone |= {name: batch[name][:count] for name, count in first.items() if count}
@@ -293,7 +305,9 @@ def test_every_returned_sequence_sees_its_own_videos_in_order():
 def test_sampling_several_captions_runs():
     model = small_model()
     torch.manual_seed(0)
-    samples = generate(model, prompt_batch(model, [VIDEO, [3]]), do_sample=True, num_return_sequences=2, temperature=2.0)
+    samples = generate(
+        model, prompt_batch(model, [VIDEO, [3]]), do_sample=True, num_return_sequences=2, temperature=2.0
+    )
     assert len(samples) == 4 and samples[0] != samples[1]
 
 
@@ -428,7 +442,11 @@ def test_lora_on_the_language_model_trains_saves_and_merges(tmp_path):
 def test_4bit_quantises_the_language_model_only(tmp_path):
     import bitsandbytes as bnb
 
-    small_model().save_pretrained(tmp_path)
+    # bitsandbytes' CPU kernels want whole blocks: 64 columns in, 32 rows out.
+    wide = small_config(
+        text_config=text_config(hidden_size=64, intermediate_size=128, num_key_value_heads=2, head_dim=32)
+    )
+    KoCapForConditionalGeneration(wide).save_pretrained(tmp_path)
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.float32)
     model = AutoModel.from_pretrained(tmp_path, quantization_config=config).eval()
     quantised = {name for name, module in model.named_modules() if isinstance(module, bnb.nn.Linear4bit)}
@@ -465,7 +483,9 @@ def parts(tmp_path_factory):
         ("qwen3", "qwen3", qwen_tokenizer(), True),
         ("llama", "llama", vicuna_tokenizer(), False),
     ):
-        config = text_config(text, vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, tie_word_embeddings=tie)
+        config = text_config(
+            text, vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, tie_word_embeddings=tie
+        )
         AutoModelForCausalLM.from_config(config).save_pretrained(root / name)
         tokenizer.save_pretrained(root / name)
     return root
@@ -476,7 +496,10 @@ def test_from_backbones_keeps_the_parts_weights(parts, tmp_path, vision, text):
     torch.manual_seed(2)
     model = KoCapForConditionalGeneration.from_backbones(str(parts / vision), str(parts / text))
     processor = KoCapProcessor.from_backbones(
-        str(parts / vision), str(parts / text), tokens_per_frame=model.model.count_frame_tokens(IMAGE_SIZE), num_frames=2
+        str(parts / vision),
+        str(parts / text),
+        tokens_per_frame=model.model.count_frame_tokens(IMAGE_SIZE),
+        num_frames=2,
     )
     assert not model.training and not any(p.is_meta for p in model.parameters())
     whole = AutoModel.from_pretrained(parts / vision)
@@ -489,13 +512,17 @@ def test_from_backbones_keeps_the_parts_weights(parts, tmp_path, vision, text):
     torch.testing.assert_close(model(input_ids=ids).logits[..., :old], language_model(input_ids=ids).logits)
     assert (model.lm_head.weight is model.get_input_embeddings().weight) == (text == "qwen3")
 
-    assert model.config.video_token_id == processor.video_token_id == processor.tokenizer.convert_tokens_to_ids(
-        "<|video_pad|>" if text == "qwen3" else "<video>"
+    assert (
+        model.config.video_token_id
+        == processor.video_token_id
+        == processor.tokenizer.convert_tokens_to_ids("<|video_pad|>" if text == "qwen3" else "<video>")
     )
     assert model.config.text_config.vocab_size >= len(processor.tokenizer)
     assert processor.video_processor.size["height"] == IMAGE_SIZE
     clip = torch.randint(0, 255, (2, 3, 48, 80), dtype=torch.uint8)
-    chat = [{"role": "user", "content": [{"type": "video", "video": clip}, {"type": "text", "text": "무엇이 보이나요?"}]}]
+    chat = [
+        {"role": "user", "content": [{"type": "video", "video": clip}, {"type": "text", "text": "무엇이 보이나요?"}]}
+    ]
     inputs = processor.apply_chat_template(
         chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
     )
@@ -511,7 +538,11 @@ def test_from_backbones_keeps_the_parts_weights(parts, tmp_path, vision, text):
 
 def test_from_backbones_takes_config_fields_and_dtype(parts):
     model = KoCapForConditionalGeneration.from_backbones(
-        str(parts / "clip"), str(parts / "qwen3"), dtype=torch.bfloat16, projector_type="linear", vision_feature_layer=-2
+        str(parts / "clip"),
+        str(parts / "qwen3"),
+        dtype=torch.bfloat16,
+        projector_type="linear",
+        vision_feature_layer=-2,
     )
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     assert len(model.model.multi_modal_projector) == 1 and model.config.vision_feature_layer == -2

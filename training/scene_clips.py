@@ -15,8 +15,8 @@ HELD_OUT_SEED = 1_000_000_000  # training seeds stay below, evaluation seeds sta
 class SceneClips(Dataset):
     """Clips of generated scenes with what to ask and what to answer.
 
-    Early clips mostly ask for the brief list of facts, later ones mostly for the full caption: a short answer teaches the
-    eye several times faster, because every one of its words depends on the video.
+    Early clips mostly ask for the brief list of facts, later ones mostly for the full caption: a short answer teaches
+    the eye faster, because every one of its words depends on the video.
 
     Args:
         count: How many clips.
@@ -24,6 +24,9 @@ class SceneClips(Dataset):
         num_frames: Frames per clip.
         image_size: Side of the square frames in pixels.
         brief_share: Share of brief answers at the first and at the last index.
+
+    Raises:
+        ValueError: If the seeds reach into those held out for evaluation.
     """
 
     def __init__(
@@ -35,6 +38,11 @@ class SceneClips(Dataset):
         image_size: int = 128,
         brief_share: tuple[float, float] = (0.0, 0.0),
     ):
+        if first_seed < 0 or first_seed + count > HELD_OUT_SEED:
+            raise ValueError(
+                f"clips would use seeds {first_seed} to {first_seed + count - 1}; seeds from"
+                f" {HELD_OUT_SEED} on are held out for evaluation. Take fewer clips or a smaller first seed."
+            )
         self.count, self.first_seed = count, first_seed
         self.num_frames, self.image_size, self.brief_share = num_frames, image_size, brief_share
 

@@ -1,0 +1,86 @@
+"""Scenes as a training set, the tiny model, and a real run of train.py."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from corpus.scene_captions import describe, describe_briefly
+from corpus.scenes import sample_scene
+from training.loss_curve import plot_run
+from training.scene_clips import BRIEF_PROMPT, HELD_OUT_SEED, SceneClips
+from training.tiny_model import SPECIAL_TOKENS, train_tokenizer
+
+ROOT = Path(__file__).resolve().parent.parent
+TOKENIZER = train_tokenizer([describe(sample_scene(seed)) for seed in range(200)])
+
+
+def test_clips_carry_frames_and_their_own_caption():
+    clip = SceneClips(10, num_frames=4, image_size=32)[3]
+    assert clip["frames"].shape == (4, 3, 32, 32)
+    assert clip["frames"].dtype == np.uint8
+    assert len(clip["times_s"]) == 4
+    assert clip["answer"] == describe(sample_scene(3))
+
+
+def test_short_answers_come_first():
+    clips = SceneClips(60, num_frames=1, image_size=8, brief_share=(1.0, 0.0))
+    is_brief = [clips[index]["prompt"] == BRIEF_PROMPT for index in range(60)]
+    assert sum(is_brief[:20]) > sum(is_brief[-20:]) + 5
+    first_brief = clips[is_brief.index(True)]
+    assert first_brief["answer"] == describe_briefly(sample_scene(first_brief["seed"]))
+
+
+def test_no_training_seed_is_held_out():
+    clips = SceneClips(HELD_OUT_SEED, num_frames=1, image_size=8)
+    assert clips[len(clips) - 1]["seed"] < HELD_OUT_SEED
+
+
+def test_more_clips_than_training_seeds_are_refused():
+    with pytest.raises(ValueError, match="held out"):
+        SceneClips(HELD_OUT_SEED, first_seed=1)
+
+
+@given(st.text(max_size=60))
+def test_tokenizer_gives_any_text_back(text):
+    ids = TOKENIZER(text, add_special_tokens=False).input_ids
+    if not any(token in text for token in SPECIAL_TOKENS):
+        assert TOKENIZER.decode(ids) == text
+
+
+def test_tokenizer_packs_korean_well():
+    caption = describe(sample_scene(HELD_OUT_SEED))
+    assert len(TOKENIZER(caption).input_ids) < len(caption) / 2
+
+
+def test_plot_run_writes_a_picture(tmp_path):
+    history = [{"step": step, "loss": 7.0 / step} for step in range(1, 20)]
+    names = ("place", "time", "weather", "camera", "thing", "unique")
+    history.append({"step": 10} | {f"watch_{name}": 0.5 for name in names})
+    plot_run(history, tmp_path / "run.png")
+    assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_train_makes_a_checkpoint_and_goes_on_from_it(tmp_path):
+    command = [sys.executable, "train.py", "--clips", "96", "--batch_size", "4", "--watch_every", "0", "--workers", "0"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    subprocess.run([*command, "--output", str(first)], cwd=ROOT, check=True, capture_output=True, timeout=500)
+    assert {"model.safetensors", "config.json", "processor_config.json", "training.png"} <= {
+        p.name for p in first.iterdir()
+    }
+    assert (first / "model.safetensors").stat().st_size < 12_000_000
+
+    again = [*command, "--output", str(second), "--model", str(first), "--clips", "8"]
+    subprocess.run(again, cwd=ROOT, check=True, capture_output=True, timeout=500)
+    before, after = (safe_open(folder / "model.safetensors", "pt") for folder in (first, second))
+    moved = {key for key in before.keys() if not before.get_tensor(key).equal(after.get_tensor(key))}  # noqa: SIM118
+    assert {key.split(".")[1] for key in moved} == {"vision_tower", "multi_modal_projector", "language_model"}
+    AutoProcessor.from_pretrained(second)
+    AutoModelForImageTextToText.from_pretrained(second)
