@@ -99,7 +99,7 @@ def stream_caption(pipe: KoCapPipeline, inputs: dict, *, max_new_tokens: int) ->
         "max_new_tokens": max_new_tokens,
     }
     with ThreadPoolExecutor(max_workers=1) as pool:
-        outputs: Future[Any] = pool.submit(pipe.forward, inputs, generate_kwargs=options)
+        outputs: Future[Any] = pool.submit(pipe.forward, inputs, **options)
         outputs.add_done_callback(lambda _: streamer.text_queue.put(streamer.stop_signal))  # also after an error
         try:
             caption = ""
@@ -112,7 +112,7 @@ def stream_caption(pipe: KoCapPipeline, inputs: dict, *, max_new_tokens: int) ->
 
 
 def make_describe(pipe: KoCapPipeline) -> Callable[..., Iterator[tuple]]:
-    """The function behind the button: (video, frames, tokens) to growing captions and the frames that were seen."""
+    """The function behind the button: (video, frames, tokens) to growing captions, frames seen, a problem."""
 
     @spaces.GPU
     def generate(inputs: dict, max_new_tokens: int) -> Iterator[str]:  # a closure: ZeroGPU pickles arguments
@@ -120,31 +120,39 @@ def make_describe(pipe: KoCapPipeline) -> Callable[..., Iterator[tuple]]:
 
     def describe(video: str | None, num_frames: int, max_new_tokens: int) -> Iterator[tuple]:
         if video is None:
-            raise user_error("영상 없음", "영상을 올리거나 예시를 고른 다음 눌러 주세요.", "No video was given.")
-        yield "", []
+            raise user_error("영상을 올리거나 예시를 고른 다음 눌러 주세요.", "No video was given.")
+        yield "", [], ""
         try:
             inputs, seen = look(pipe, video, num_frames=int(num_frames))
-            yield "", seen
+            yield "", seen, ""
             caption = ""
             for caption in generate(inputs, int(max_new_tokens)):
-                yield caption, gr.skip()
-            yield caption, seen  # whole once more: API clients get the last value
-        except VideoError as error:
-            english = str(error).replace(source_name(video), repr(Path(video).name))  # folders stay private
-            raise user_error(f"영상을 읽지 못했습니다 ({error.code})", error.message_ko, english) from error
+                yield caption, gr.skip(), gr.skip()
+            yield caption, seen, ""  # whole once more: API clients get the last value
         except Exception as error:
-            logger.exception("generation failed")
-            korean = "설명을 만들다가 문제가 생겼습니다. 프레임 수를 줄이거나 잠시 뒤에 다시 해 주세요."
-            english = f"E_GENERATE: the model failed with {type(error).__name__}. Try fewer frames, or again later."
-            raise user_error("설명을 만들지 못했습니다 (E_GENERATE)", korean, english) from error
+            problem = explain(error, video)
+            yield "", gr.skip(), problem.message  # stays on the page; pop-ups may go after a few seconds
+            raise problem from error
 
     return describe
 
 
-def user_error(title: str, korean: str, english: str) -> gr.Error:
-    """A message that stays until it is closed. Gradio shows it as HTML."""
+def explain(error: Exception, video: str) -> gr.Error:
+    """What a user is told when something went wrong: no folders, no stack trace."""
+    if isinstance(error, VideoError):
+        english = str(error).replace(source_name(video), repr(Path(video).name))
+        return user_error(f"[{error.code}] {error.message_ko}", english)
+    logger.error("captioning failed", exc_info=error)
+    return user_error(
+        "[E_GENERATE] 설명을 만들다가 문제가 생겼습니다. 프레임 수를 줄이거나 잠시 뒤에 다시 해 주세요.",
+        f"E_GENERATE: captioning failed with {type(error).__name__}. Try fewer frames, or again later.",
+    )
+
+
+def user_error(korean: str, english: str) -> gr.Error:
+    """A message in both languages, as HTML, which Gradio's pop-ups show."""
     text = f"{html.escape(korean, quote=False)}<br><small>{html.escape(english, quote=False)}</small>"
-    return gr.Error(text, title=title, duration=None, print_exception=False)
+    return gr.Error(text, title="오류", duration=None, print_exception=False)
 
 
 def build_demo(pipe: KoCapPipeline, examples: Sequence[Path], *, note: str = NOTE) -> gr.Blocks:
@@ -163,6 +171,7 @@ def build_demo(pipe: KoCapPipeline, examples: Sequence[Path], *, note: str = NOT
                     frames = gr.Slider(1, MAX_FRAMES, num_frames, step=1, label="모델이 볼 프레임 수")
                     tokens = gr.Slider(16, MAX_NEW_TOKENS, num_tokens, step=16, label="설명의 최대 길이 (토큰)")
             with gr.Column():
+                problem = gr.HTML(padding=False)
                 caption = gr.Textbox(
                     label="설명", lines=8, max_lines=24, buttons=["copy"], placeholder="설명이 여기에 나타납니다."
                 )
@@ -170,7 +179,11 @@ def build_demo(pipe: KoCapPipeline, examples: Sequence[Path], *, note: str = NOT
                     label="모델이 본 장면", elem_id="seen", height="auto", object_fit="contain", buttons=[]
                 )
         button.click(
-            make_describe(pipe), [video, frames, tokens], [caption, seen], api_name="describe", show_progress_on=caption
+            make_describe(pipe),
+            [video, frames, tokens],
+            [caption, seen, problem],
+            api_name="describe",
+            show_progress_on=caption,
         )
     return demo.queue(max_size=MAX_WAITING)
 
@@ -186,7 +199,7 @@ def main() -> None:
     examples = make_examples(Path(tempfile.gettempdir()) / "kocap-examples")
     demo = build_demo(pipe, examples, note=TINY_NOTE if model == EMBEDDED_MODEL else NOTE)
     theme = Theme(font=[*FONTS, "sans-serif"], font_mono=["monospace"])
-    demo.launch(theme=theme, css=CSS, footer_links=["api", "gradio"], max_file_size="512mb")
+    demo.launch(theme=theme, css=CSS, footer_links=["api", "gradio", "settings"], max_file_size="512mb")
 
 
 if __name__ == "__main__":

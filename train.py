@@ -28,7 +28,7 @@ from corpus.scenes import sample_scene
 from processing.vision_tokens_kocap import CAPTION_PROMPT, SYSTEM_PROMPT
 from training.collator import CaptionCollator
 from training.loss_curve import plot_run
-from training.scene_clips import BRIEF_PROMPT, SceneClips
+from training.scene_clips import BRIEF_PROMPT, CAMERA_PROMPT, SceneClips
 from training.scene_watch import SceneWatch
 from training.tiny_model import build_tiny, train_tokenizer
 from training.tower_pretraining import FrameClassifier, FrameCollator, SceneFrames, list_facts
@@ -46,8 +46,8 @@ class RunArguments:
     clips: int = field(default=64_000, metadata={"help": "Generated clips to see, each once."})
     batch_size: int = field(default=32, metadata={"help": "Clips per step."})
     learning_rate: float = field(default=1.5e-3, metadata={"help": "Peak learning rate (warm-up, then cosine)."})
-    brief_first: float = field(default=0.9, metadata={"help": "Share of short answers (lists of facts) at the start."})
-    brief_last: float = field(default=0.1, metadata={"help": "Share of short answers at the end."})
+    short_first: float = field(default=0.9, metadata={"help": "Share of short answers (facts, camera) at the start."})
+    short_last: float = field(default=0.1, metadata={"help": "Share of short answers at the end."})
     first_seed: int = field(default=0, metadata={"help": "Seed of the first scene."})
     watch_every: int = field(default=200, metadata={"help": "Steps between looks at held-out scenes; 0 never looks."})
     workers: int = field(default=1, metadata={"help": "Processes that draw scenes."})
@@ -62,7 +62,7 @@ def start(run: RunArguments):
         ), AutoProcessor.from_pretrained(run.model)
     scenes = [sample_scene(run.first_seed + index) for index in range(5_000)]
     texts = [text for scene in scenes for text in (describe(scene), describe_briefly(scene))]
-    return build_tiny(train_tokenizer([*texts, *[CAPTION_PROMPT, BRIEF_PROMPT, SYSTEM_PROMPT] * 1_000]))
+    return build_tiny(train_tokenizer([*texts, *[CAPTION_PROMPT, BRIEF_PROMPT, CAMERA_PROMPT, SYSTEM_PROMPT] * 1_000]))
 
 
 def main() -> None:
@@ -113,7 +113,7 @@ def main() -> None:
             first_seed=run.first_seed + run.frames,
             num_frames=processor.video_processor.num_frames,
             image_size=image_size,
-            brief_share=(run.brief_first, run.brief_last),
+            short_share=(run.short_first, run.short_last),
         ),
         data_collator=CaptionCollator(processor),
         callbacks=[SceneWatch(processor, every=run.watch_every)] if run.watch_every else [],

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, Pipeline
+from transformers import Pipeline
 
 from .video_processing_kocap import as_clips
 from .vision_tokens_kocap import CAPTION_PROMPT
+
+MAX_NEW_TOKENS = 768  # a long caption of the dataset is 711 Qwen3 tokens
 
 
 class KoCapPipeline(Pipeline):
@@ -25,8 +27,6 @@ class KoCapPipeline(Pipeline):
     _load_image_processor = False
     _load_feature_extractor = False
     _load_tokenizer = False
-    _pipeline_calls_generate = True
-    _default_generation_config = GenerationConfig(max_new_tokens=768)
 
     def __call__(self, videos: Any = None, text: Any = None, *, batch_size: int | None = None, **kwargs) -> list[dict]:
         """Caption one clip or several.
@@ -84,7 +84,7 @@ class KoCapPipeline(Pipeline):
         generate_kwargs = dict(generate_kwargs or {})
         if max_new_tokens is not None:
             generate_kwargs["max_new_tokens"] = max_new_tokens
-        return kwargs, {"generate_kwargs": generate_kwargs}, {}
+        return kwargs, generate_kwargs, {}
 
     def preprocess(self, batch: dict, **processor_kwargs) -> dict:
         if batch["video_metadata"] is not None:
@@ -101,12 +101,14 @@ class KoCapPipeline(Pipeline):
         counts = [sum(_video_count(message) for message in chat) for chat in batch["chats"]]
         return {"inputs": inputs, "frame_times_s": _per_chat(times, counts)}
 
-    def _forward(self, model_inputs: dict, generate_kwargs: dict) -> dict:
+    def _forward(self, model_inputs: dict, **generate_kwargs) -> dict:
         inputs = {
             name: value.to(self.model.dtype) if torch.is_floating_point(value) else value
             for name, value in model_inputs["inputs"].items()
         }
-        generate_kwargs = self._prepare_generate_kwargs(generate_kwargs)
+        lengths = {"max_new_tokens", "max_length", "generation_config"}
+        if self.model.generation_config.max_new_tokens is None and not lengths & generate_kwargs.keys():
+            generate_kwargs["max_new_tokens"] = MAX_NEW_TOKENS
         output_ids = self.model.generate(**inputs, **generate_kwargs)
         return {
             "output_ids": output_ids[:, inputs["input_ids"].shape[1] :],

@@ -41,7 +41,7 @@ STAGES = {"hidden_sizes": [8, 8, 16, 32], "depths": [1, 1, 1, 1], "layer_scale_i
 DECODER = (
     WIDTH
     | WIDE_INIT
-    | {"num_key_value_heads": 1, "max_position_embeddings": 512, "vocab_size": VOCAB_SIZE}
+    | {"num_key_value_heads": 1, "max_position_embeddings": 1024, "vocab_size": VOCAB_SIZE}
     | {"pad_token_id": PAD_TOKEN_ID, "bos_token_id": None, "eos_token_id": None}
 )
 

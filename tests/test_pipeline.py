@@ -7,6 +7,7 @@ import av
 import pytest
 from small_models import frames_array, frames_pil, small_pair
 from transformers import pipeline
+from transformers.generation import BaseStreamer
 
 from processing.pipeline_kocap import KoCapPipeline
 from processing.video_errors_kocap import VideoError
@@ -116,15 +117,38 @@ def test_several_captions_per_clip(pipe, clips):
     assert results[0]["frame_times_s"] == results[1]["frame_times_s"] != results[2]["frame_times_s"]
 
 
-def test_new_tokens_are_limited(pipe, clips):
-    model, processor = pipe.model, pipe.processor
-    count = [
-        len(processor.tokenizer(texts(pipe(clips[0], **options))[0])["input_ids"])
-        for options in ({"max_new_tokens": 1}, {"generate_kwargs": {"max_new_tokens": 1}})
-    ]
-    assert max(count) <= 3  # one token may be part of a letter, which decodes to a replacement character of three bytes
-    # Room for a caption of the dataset's length where nobody says otherwise: 768 tokens.
-    assert KoCapPipeline(model=model, processor=processor)._default_generation_config.max_new_tokens == 768
+class Counter(BaseStreamer):
+    """Counts the new tokens of one caption."""
+
+    def __init__(self):
+        self.count = -1  # generate() hands over the prompt first
+
+    def put(self, value):
+        self.count += 1
+
+    def end(self):
+        pass
+
+
+def count_tokens(pipe, **options) -> int:
+    counter = Counter()
+    generate_kwargs = {"streamer": counter, "eos_token_id": -1} | options.pop("generate_kwargs", {})
+    pipe(frames_array(2), generate_kwargs=generate_kwargs, **options)
+    return counter.count
+
+
+def test_new_tokens_are_limited_by_the_call_then_the_pipeline(pipe):
+    assert count_tokens(pipe) == 3
+    assert count_tokens(pipe, max_new_tokens=2) == count_tokens(pipe, generate_kwargs={"max_new_tokens": 2}) == 2
+
+
+@pytest.mark.slow
+def test_a_long_caption_has_room_where_nobody_says_otherwise(pipe):
+    plain = pipeline("video-text-to-text", model=pipe.model, processor=pipe.processor)
+    assert count_tokens(plain) == 768
+    model = copy.deepcopy(pipe.model)
+    model.generation_config.max_new_tokens = 5
+    assert count_tokens(pipeline("video-text-to-text", model=model, processor=pipe.processor)) == 5
 
 
 def test_a_saved_folder_gives_the_same(pipe, clips, tmp_path):

@@ -13,8 +13,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from corpus.scene_captions import describe, describe_briefly
 from corpus.scenes import sample_scene
+from processing.vision_tokens_kocap import CAPTION_PROMPT
 from training.loss_curve import plot_run
-from training.scene_clips import BRIEF_PROMPT, HELD_OUT_SEED, SceneClips
+from training.scene_clips import BRIEF_PROMPT, CAMERA_PROMPT, HELD_OUT_SEED, SceneClips
 from training.tiny_model import SPECIAL_TOKENS, train_tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,11 +31,12 @@ def test_clips_carry_frames_and_their_own_caption():
 
 
 def test_short_answers_come_first():
-    clips = SceneClips(60, num_frames=1, image_size=8, brief_share=(1.0, 0.0))
-    is_brief = [clips[index]["prompt"] == BRIEF_PROMPT for index in range(60)]
-    assert sum(is_brief[:20]) > sum(is_brief[-20:]) + 5
-    first_brief = clips[is_brief.index(True)]
-    assert first_brief["answer"] == describe_briefly(sample_scene(first_brief["seed"]))
+    clips = SceneClips(60, num_frames=1, image_size=8, short_share=(1.0, 0.0))
+    prompts = [clips[index]["prompt"] for index in range(60)]
+    assert prompts[:20].count(CAPTION_PROMPT) + 5 < prompts[-20:].count(CAPTION_PROMPT)
+    brief, camera = (clips[prompts.index(prompt)] for prompt in (BRIEF_PROMPT, CAMERA_PROMPT))
+    assert brief["answer"] == describe_briefly(sample_scene(brief["seed"]))
+    assert camera["answer"] == sample_scene(camera["seed"]).camera
 
 
 def test_no_training_seed_is_held_out():

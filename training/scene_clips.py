@@ -9,21 +9,23 @@ from processing.frame_sampling_kocap import sample_times
 from processing.vision_tokens_kocap import CAPTION_PROMPT
 
 BRIEF_PROMPT = "이 영상의 핵심 요소를 나열해주세요."
+CAMERA_PROMPT = "카메라는 어떻게 움직이나요?"
 HELD_OUT_SEED = 1_000_000_000  # training seeds stay below, evaluation seeds start here
 
 
 class SceneClips(Dataset):
     """Clips of generated scenes with what to ask and what to answer.
 
-    Early clips mostly ask for the brief list of facts, later ones mostly for the full caption: a short answer teaches
-    the eye faster, because every one of its words depends on the video.
+    Early clips mostly ask for the brief list of facts or for the camera's motion, later ones mostly for the caption.
+    A short answer teaches the eye faster, because every one of its words depends on the video; and the camera's motion,
+    which only a comparison of frames can tell, is one word in fifty of a caption and would be learned last.
 
     Args:
         count: How many clips.
         first_seed: Seed of the first scene; the clip at index i shows scene `first_seed + i`.
         num_frames: Frames per clip.
         image_size: Side of the square frames in pixels.
-        brief_share: Share of brief answers at the first and at the last index.
+        short_share: Share of short answers at the first and at the last index; half of them are about the camera.
 
     Raises:
         ValueError: If the seeds reach into those held out for evaluation.
@@ -35,8 +37,8 @@ class SceneClips(Dataset):
         *,
         first_seed: int = 0,
         num_frames: int = 8,
-        image_size: int = 128,
-        brief_share: tuple[float, float] = (0.0, 0.0),
+        image_size: int = 112,
+        short_share: tuple[float, float] = (0.0, 0.0),
     ):
         if first_seed < 0 or first_seed + count > HELD_OUT_SEED:
             raise ValueError(
@@ -44,22 +46,32 @@ class SceneClips(Dataset):
                 f" {HELD_OUT_SEED} on are held out for evaluation. Take fewer clips or a smaller first seed."
             )
         self.count, self.first_seed = count, first_seed
-        self.num_frames, self.image_size, self.brief_share = num_frames, image_size, brief_share
+        self.num_frames, self.image_size, self.short_share = num_frames, image_size, short_share
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> dict:
         """`frames` uint8 `[T, 3, S, S]`, `times_s` `[T]`, `prompt`, `answer`, `seed`."""
-        seed = self.first_seed + index
-        scene = sample_scene(seed)
-        first, last = self.brief_share
-        is_brief = np.random.default_rng([seed, 1]).random() < first + (last - first) * index / self.count
+        scene = sample_scene(self.first_seed + index)
         times_s = sample_times(scene.duration_s, num_frames=self.num_frames)
+        prompt = self._prompt(scene.seed, index / self.count)
+        answers = {
+            CAPTION_PROMPT: lambda: describe(scene),
+            BRIEF_PROMPT: lambda: describe_briefly(scene),
+            CAMERA_PROMPT: lambda: str(scene.camera),
+        }
         return {
             "frames": render_frames(scene, times_s, height=self.image_size, width=self.image_size),
             "times_s": times_s.tolist(),
-            "prompt": BRIEF_PROMPT if is_brief else CAPTION_PROMPT,
-            "answer": describe_briefly(scene) if is_brief else describe(scene),
-            "seed": seed,
+            "prompt": prompt,
+            "answer": answers[prompt](),
+            "seed": scene.seed,
         }
+
+    def _prompt(self, seed: int, progress: float) -> str:
+        first, last = self.short_share
+        is_short, is_camera = np.random.default_rng([seed, 1]).random(2) < (first + (last - first) * progress, 0.5)
+        if not is_short:
+            return CAPTION_PROMPT
+        return CAMERA_PROMPT if is_camera else BRIEF_PROMPT
