@@ -21,11 +21,14 @@ def load_captioner(model: str = EMBEDDED_MODEL) -> KoCapPipeline:
     Raises:
         OSError: If there is no such folder or repository.
     """
-    if torch.cuda.is_available():
-        placement = {"device": 0, "dtype": "auto"}
-    else:
-        placement = {"device": -1, "dtype": torch.float32}  # bfloat16 is slow on most CPUs
-    return pipeline("video-text-to-text", model=model, pipeline_class=KoCapPipeline, **placement)
+    on_gpu = torch.cuda.is_available()
+    return pipeline(
+        "video-text-to-text",
+        model=model,
+        pipeline_class=KoCapPipeline,
+        device=0 if on_gpu else -1,
+        dtype="auto" if on_gpu else torch.float32,  # bfloat16 is slow on most CPUs
+    )
 
 
 def checkpoint_revision(pipe: KoCapPipeline) -> str | None:

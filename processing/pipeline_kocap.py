@@ -19,7 +19,8 @@ class KoCapPipeline(Pipeline):
     pipe = pipeline("video-text-to-text", model="org/kocap-qwen3", trust_remote_code=True)
     pipe("clip.mp4")                                    # [{"generated_text": "...", "frame_times_s": [0.3, ...]}]
     pipe(["a.mp4", "b.mp4"], batch_size=2, num_frames=16, generate_kwargs={"max_new_tokens": 768})
-    pipe(text=[{"role": "user", "content": [{"type": "video", "path": "a.mp4"}, {"type": "text", "text": "몇 명인가요?"}]}])
+    question = [{"type": "video", "path": "a.mp4"}, {"type": "text", "text": "몇 명인가요?"}]
+    pipe(text=[{"role": "user", "content": question}])
     ```
     """
 

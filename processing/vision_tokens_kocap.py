@@ -12,9 +12,23 @@ QWEN_TOKENS = {
 }
 PLAIN_TOKENS = {"image_token": "<image>", "video_token": "<video>", "vision_start_token": "", "vision_end_token": ""}
 
-CHATML_TEMPLATE = """\
+# A message's text, with marks in place of its images and videos.
+SPELL = """\
+{%- macro spell(content) -%}
+    {%- if content is string -%}{{- content -}}
+    {%- else -%}
+        {%- for part in content -%}{{- marks.get(part['type'], part['text']) -}}{%- endfor -%}
+    {%- endif -%}
+{%- endmacro -%}
+"""
+
+CHATML_TEMPLATE = (
+    """\
 {%- set marks = {'image': '<|vision_start|><|image_pad|><|vision_end|>',
                  'video': '<|vision_start|><|video_pad|><|vision_end|>'} -%}
+"""
+    + SPELL
+    + """\
 {%- if messages[0]['role'] != 'system' -%}
     {{- '<|im_start|>system\\n@SYSTEM@<|im_end|>\\n' -}}
 {%- endif -%}
@@ -22,41 +36,34 @@ CHATML_TEMPLATE = """\
     {{- '<|im_start|>' + message['role'] + '\\n' -}}
     {%- if message['role'] == 'assistant' -%}
         {{- '@THINKING_OFF@' -}}
-        {%- generation -%}
-        {%- if message['content'] is string -%}{{- message['content'] -}}
-        {%- else -%}{%- for part in message['content'] -%}{{- part['text'] -}}{%- endfor -%}{%- endif -%}
-        {{- '<|im_end|>' -}}
-        {%- endgeneration -%}
+        {%- generation -%}{{- spell(message['content']) + '<|im_end|>' -}}{%- endgeneration -%}
         {{- '\\n' -}}
     {%- else -%}
-        {%- if message['content'] is string -%}{{- message['content'] -}}
-        {%- else -%}{%- for part in message['content'] -%}{{- marks.get(part['type'], part['text']) -}}{%- endfor -%}{%- endif -%}
-        {{- '<|im_end|>\\n' -}}
+        {{- spell(message['content']) + '<|im_end|>\\n' -}}
     {%- endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n@THINKING_OFF@' -}}{%- endif -%}
 """
+)
 
-VICUNA_TEMPLATE = """\
+VICUNA_TEMPLATE = (
+    """\
 {%- set marks = {'image': '<image>\\n', 'video': '<video>\\n'} -%}
+"""
+    + SPELL
+    + """\
 {{- bos_token -}}
 {%- for message in messages -%}
     {%- if message['role'] == 'assistant' -%}
         {{- 'ASSISTANT: ' -}}
-        {%- generation -%}
-        {%- if message['content'] is string -%}{{- message['content'] -}}
-        {%- else -%}{%- for part in message['content'] -%}{{- part['text'] -}}{%- endfor -%}{%- endif -%}
-        {{- eos_token -}}
-        {%- endgeneration -%}
+        {%- generation -%}{{- spell(message['content']) + eos_token -}}{%- endgeneration -%}
     {%- else -%}
-        {{- 'USER: ' if message['role'] == 'user' else '' -}}
-        {%- if message['content'] is string -%}{{- message['content'] -}}
-        {%- else -%}{%- for part in message['content'] -%}{{- marks.get(part['type'], part['text']) -}}{%- endfor -%}{%- endif -%}
-        {{- ' ' -}}
+        {{- 'USER: ' if message['role'] == 'user' else '' -}}{{- spell(message['content']) + ' ' -}}
     {%- endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- 'ASSISTANT:' -}}{%- endif -%}
 """
+)
 
 
 def vision_tokens(tokenizer) -> dict[str, str]:

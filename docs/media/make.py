@@ -1,13 +1,12 @@
 """Draw the README's clip, its six frames, and the contact sheet of scenes.
 
-    python docs/media/make.py
+python docs/media/make.py
 """
 
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 from PIL import Image
@@ -16,6 +15,7 @@ from corpus.scenes import contact_sheet, sample_scene, write_clip
 from processing.frame_sampling_kocap import sample_times
 from processing.video_reading_kocap import read_frames
 
+HERE = Path(__file__).resolve().parent
 CLIP_SEED = 1_000_020_000  # held out
 SHEET_SEEDS = range(1_000_030_000, 1_000_030_036)
 
