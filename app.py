@@ -40,6 +40,7 @@ NOTE = "모델이 쓴 설명에는 틀린 내용이 있을 수 있습니다."
 FONTS = ["Pretendard", "Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans KR", "Noto Sans CJK KR", "NanumGothic"]
 CSS = """
 h1, p, textarea { word-break: keep-all; overflow-wrap: anywhere; }
+#problem:not(:has(small)) { display: none; }
 #seen .grid-wrap { min-height: 0; }
 #seen .grid-container { grid-template-columns: repeat(auto-fill, minmax(min(120px, 30%), 1fr)); }
 #seen .thumbnail-lg { aspect-ratio: 16 / 9; }
@@ -171,7 +172,7 @@ def build_demo(pipe: KoCapPipeline, examples: Sequence[Path], *, note: str = NOT
                     frames = gr.Slider(1, MAX_FRAMES, num_frames, step=1, label="모델이 볼 프레임 수")
                     tokens = gr.Slider(16, MAX_NEW_TOKENS, num_tokens, step=16, label="설명의 최대 길이 (토큰)")
             with gr.Column():
-                problem = gr.HTML(padding=False)
+                problem = gr.HTML(elem_id="problem")
                 caption = gr.Textbox(
                     label="설명", lines=8, max_lines=24, buttons=["copy"], placeholder="설명이 여기에 나타납니다."
                 )
