@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from tqdm import tqdm
@@ -43,7 +43,7 @@ def main(
     revision = checkpoint_revision(captioner)
     failed = False
     for video in tqdm(videos, unit="clip", disable=len(videos) == 1, file=sys.stderr):
-        record = {"file": str(video)}
+        record: dict[str, Any] = {"file": str(video)}
         try:
             (result,) = captioner(
                 video, prompt, num_frames=settings["num_frames"], generate_kwargs={"max_new_tokens": max_new_tokens}

@@ -23,6 +23,8 @@ class KoCapConfig(PreTrainedConfig):
         spatial_pool_stride: Every frame's grid is pooled by this factor per side before the projector
             (LLaVA-NeXT-Video pools by 2: 576 -> 144 tokens). `1` keeps every patch.
         spatial_pool_mode: `average`, `max` or `bilinear`.
+        motion: Add to every video token what changed at its place since the frame before and since the first frame, so
+            that one token shows how things and the camera move. Images have no motion.
         image_token_id: Placeholder that image features replace. Default: Qwen3's `<|image_pad|>`.
         video_token_id: Placeholder that video features replace. Default: Qwen3's `<|video_pad|>`.
 
@@ -31,7 +33,7 @@ class KoCapConfig(PreTrainedConfig):
     """
 
     model_type = "kocap"
-    sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}
+    sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}  # pyright: ignore[reportAssignmentType]
 
     vision_config: dict | PreTrainedConfig | None = None
     text_config: dict | PreTrainedConfig | None = None
@@ -40,6 +42,7 @@ class KoCapConfig(PreTrainedConfig):
     vision_feature_select_strategy: Literal["default", "full"] = "default"
     spatial_pool_stride: int = 2
     spatial_pool_mode: Literal["average", "max", "bilinear"] = "average"
+    motion: bool = False
     image_token_id: int = 151655
     video_token_id: int = 151656
     tie_word_embeddings: bool = False

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from .scene_brush import ASPECT, Brush, Extent, Light
@@ -90,7 +91,7 @@ def world_extent(scene: Scene) -> Extent:
     )
 
 
-def render_frames(scene: Scene, times_s: Sequence[float], *, height: int, width: int) -> np.ndarray:
+def render_frames(scene: Scene, times_s: ArrayLike, *, height: int, width: int) -> np.ndarray:
     """Render the frames at the given times; the 16:9 view is fitted onto any height and width.
 
     Returns:
@@ -103,8 +104,9 @@ def render_frames(scene: Scene, times_s: Sequence[float], *, height: int, width:
     per_x, per_y = finer * width / ASPECT, finer * height
     size = round((extent.right - extent.left) * per_x), round((extent.bottom - extent.top) * per_y)
     world = paint_world(scene, extent, size)
-    frames = np.empty((len(times_s), 3, height, width), np.uint8)
-    for index, t in enumerate(times_s):
+    times = np.asarray(times_s, np.float64)
+    frames = np.empty((len(times), 3, height, width), np.uint8)
+    for index, t in enumerate(times):
         frames[index] = np.asarray(_render(scene, float(t), world, extent, (width, height))).transpose(2, 0, 1)
     return frames
 

@@ -18,7 +18,7 @@ from transformers.utils import can_return_tuple, torch_compilable_check
 from configuration.configuration_kocap import KoCapConfig
 from processing.vision_tokens_kocap import add_vision_tokens
 
-from .projector_kocap import Projector, patch_grid, pool_grid, select_patches
+from .projector_kocap import Motion, Projector, patch_grid, pool_grid, select_patches
 
 if TYPE_CHECKING:
     # Never runs. save_pretrained on a model that came as remote code copies the files its own file imports, found by a
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 NOT_QUANTISED = [
     "vision_tower",
     "multi_modal_projector",
+    "motion",
     "model.vision_tower",
     "model.multi_modal_projector",
+    "model.motion",
     "lm_head",
 ]
 
@@ -63,7 +65,7 @@ class KoCapOutput(ModelOutput):
 class KoCapPreTrainedModel(PreTrainedModel):
     config_class = KoCapConfig
     base_model_prefix = "model"
-    input_modalities = ("image", "video", "text")
+    input_modalities = ("image", "video", "text")  # pyright: ignore[reportAssignmentType]
     supports_gradient_checkpointing = True
     _skip_keys_device_placement = ["past_key_values"]
     _supports_sdpa = True
@@ -98,6 +100,8 @@ class KoCapModel(KoCapPreTrainedModel):
         self.multi_modal_projector = Projector(
             config.vision_hidden_size, config.text_config.hidden_size, projector_type=config.projector_type
         )
+        if config.motion:
+            self.motion = Motion(config.vision_hidden_size)
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()
 
@@ -149,8 +153,7 @@ class KoCapModel(KoCapPreTrainedModel):
         """
         if image_features is None:
             image_features = self.encode_frames(pixel_values)
-        projector_dtype = self.multi_modal_projector[0].weight.dtype
-        projected = self.multi_modal_projector(image_features.to(self.device, projector_dtype))
+        projected = self.multi_modal_projector(self._to_projector(image_features))
         return BaseModelOutputWithPooling(last_hidden_state=image_features, pooler_output=projected)
 
     @can_return_tuple
@@ -168,8 +171,8 @@ class KoCapModel(KoCapPreTrainedModel):
             video_features: `[V, T, N, D_vision]`, precomputed by `encode_frames`.
             pixel_values_videos_mask: bool `[V, T]`, False for padding frames; absent when every clip has T frames.
         Returns:
-            `last_hidden_state`: `[F, N, D_vision]` of all real frames; `pooler_output`: `[V, T*N, D_text]`, or with a
-            mask a list of V tensors `[T_v*N, D_text]`.
+            `last_hidden_state`: `[V, T, N, D_vision]`, as a feature cache stores it; `pooler_output`:
+            `[V, T*N, D_text]`, or with a mask a list of V tensors `[T_v*N, D_text]`.
         """
         source = pixel_values_videos if video_features is None else video_features
         if source is None or source.ndim != (5 if video_features is None else 4):
@@ -177,19 +180,31 @@ class KoCapModel(KoCapPreTrainedModel):
                 f"videos have shape {None if source is None else tuple(source.shape)}; pixel_values_videos must be"
                 " [V, T, 3, H, W] and video_features [V, T, N, D]. Let the processor prepare them."
             )
-        num_videos = len(source)
-        frames = source.flatten(0, 1)
-        if pixel_values_videos_mask is not None:
-            frames = frames[pixel_values_videos_mask.flatten().to(frames.device, torch.bool)]
-        argument = "pixel_values" if video_features is None else "image_features"
-        outputs = self.get_image_features(**{argument: frames}, return_dict=True)
-        projected = outputs.pooler_output  # [F, N, D_text]
+        if video_features is None:
+            video_features = self._encode_clips(source, pixel_values_videos_mask)
+        moving = self.motion(self._to_projector(video_features)) if self.config.motion else video_features
         if pixel_values_videos_mask is None:
-            outputs.pooler_output = projected.reshape(num_videos, -1, projected.shape[-1])
+            projected = self.get_image_features(image_features=moving.flatten(0, 1), return_dict=True).pooler_output
+            projected = projected.reshape(len(source), -1, projected.shape[-1])
         else:
             frame_counts = pixel_values_videos_mask.sum(1).tolist()
-            outputs.pooler_output = [clip.flatten(0, 1) for clip in projected.split(frame_counts)]
-        return outputs
+            real = torch.cat([clip[:count] for clip, count in zip(moving, frame_counts, strict=True)])
+            projected = self.get_image_features(image_features=real, return_dict=True).pooler_output
+            projected = [clip.flatten(0, 1) for clip in projected.split(frame_counts)]
+        return BaseModelOutputWithPooling(last_hidden_state=video_features, pooler_output=projected)
+
+    def _encode_clips(self, pixel_values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        if mask is None:
+            return self.encode_frames(pixel_values.flatten(0, 1)).unflatten(0, pixel_values.shape[:2])
+        mask = mask.to(pixel_values.device, torch.bool)
+        features = self.encode_frames(pixel_values[mask])  # only the real frames
+        clips = features.new_zeros(*mask.shape, *features.shape[1:])
+        clips[mask] = features
+        return clips
+
+    def _to_projector(self, features: torch.Tensor) -> torch.Tensor:
+        weight = self.multi_modal_projector[0].weight
+        return features.to(weight.device, weight.dtype)
 
     def place_features(
         self, inputs_embeds: torch.Tensor, mask: torch.Tensor, features: torch.Tensor | Iterable, *, modality: str
@@ -327,6 +342,8 @@ class KoCapForConditionalGeneration(KoCapPreTrainedModel, GenerationMixin):
         model.model.multi_modal_projector = Projector(
             config.vision_hidden_size, config.text_config.hidden_size, projector_type=config.projector_type
         ).to(language_model.device, language_model.dtype)
+        if config.motion:
+            model.model.motion = Motion(config.vision_hidden_size).to(language_model.device, language_model.dtype)
         model.lm_head = language_model.get_output_embeddings()
         model.config.dtype = language_model.dtype
         model.generation_config = language_model.generation_config

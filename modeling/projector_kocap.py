@@ -9,7 +9,8 @@ from torch import nn
 def patch_grid(tokens: torch.Tensor, pixel_values: torch.Tensor, patch_size: int | None) -> tuple[int, int]:
     """The `(h, w)` of an encoder's patches; staged encoders have no patch size, and then the grid is a square."""
     if patch_size is None:
-        return (math.isqrt(tokens.shape[1]),) * 2
+        side = math.isqrt(tokens.shape[1])
+        return side, side
     return pixel_values.shape[2] // patch_size, pixel_values.shape[3] // patch_size
 
 
@@ -66,3 +67,24 @@ class Projector(nn.Sequential):
         if projector_type == "mlp":
             layers += [nn.GELU(), nn.Linear(text_hidden_size, text_hidden_size)]
         super().__init__(*layers)
+
+
+class Motion(nn.Module):
+    """Adds to every video token a learned function of what changed at its place.
+
+    A language model can compare frames by itself, but must first learn to look at one place in two of them; from
+    few clips it doesn't. The difference says it outright. Its nearest kin is temporal difference (TDN, Wang et al. 2021).
+
+    Args:
+        hidden_size: D_vision.
+    """
+
+    def __init__(self, hidden_size: int):
+        super().__init__()
+        self.change = nn.Linear(2 * hidden_size, hidden_size, bias=False)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """`[V, T, N, D] -> [V, T, N, D]`; no frame looks at later ones, so padding at the end changes nothing."""
+        since_last = torch.cat([torch.zeros_like(features[:, :1]), features[:, 1:] - features[:, :-1]], dim=1)
+        since_first = features - features[:, :1]
+        return features + self.change(torch.cat([since_last, since_first], dim=-1))

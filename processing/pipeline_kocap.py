@@ -59,7 +59,8 @@ class KoCapPipeline(Pipeline):
         for start in range(0, len(chats), batch_size):
             chosen = slice(start, start + batch_size)
             batches.append({"chats": chats[chosen], "video_metadata": metadata[chosen] if metadata else None})
-        return [result for results in super().__call__(batches, batch_size=1, **kwargs) for result in results]
+        results: Any = super().__call__(batches, batch_size=1, **kwargs)  # a list of dicts per batch
+        return [result for batch in results for result in batch]
 
     def _chats(self, videos: Any, text: Any) -> list[list[dict]]:
         if _is_chat(videos) or _is_chat_batch(videos):

@@ -28,7 +28,7 @@ class SceneWatch(TrainerCallback):
         num_frames = processor.video_processor.num_frames
         self.clips = [draw_clip(scene, num_frames=num_frames, image_size=size) for scene in self.scenes]
 
-    def on_step_end(self, args, state, control, model=None, **kwargs):
+    def on_step_end(self, args, state, control, *, model, **kwargs):
         if state.global_step % self.every and state.global_step != state.max_steps:
             return
         model.eval()

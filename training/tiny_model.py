@@ -78,6 +78,7 @@ def build_tiny(
     config = KoCapConfig(
         vision_config=vision_config,
         text_config=text_config,
+        motion=True,
         image_token_id=tokenizer.convert_tokens_to_ids(QWEN_TOKENS["image_token"]),
         video_token_id=tokenizer.convert_tokens_to_ids(QWEN_TOKENS["video_token"]),
     )
