@@ -72,8 +72,8 @@ class Projector(nn.Sequential):
 class Motion(nn.Module):
     """Adds to every video token a learned function of what changed at its place.
 
-    A language model can compare frames by itself, but must first learn to look at one place in two of them; from
-    few clips it doesn't. The difference says it outright. Its nearest kin is temporal difference (TDN, Wang et al. 2021).
+    A language model can compare frames by itself, but must first learn to look at one place in two of them. The
+    difference says it outright. Its nearest kin is temporal difference (TDN, Wang et al. 2021).
 
     Args:
         hidden_size: D_vision.
