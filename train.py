@@ -43,6 +43,9 @@ class RunArguments:
     frames: int = field(
         default=64_000, metadata={"help": "Generated scenes the vision tower sees first, frame by frame."}
     )
+    camera_clips: int = field(
+        default=32_000, metadata={"help": "Then scenes of which it tells only the camera's motion."}
+    )
     clips: int = field(default=64_000, metadata={"help": "Generated clips to see, each once."})
     batch_size: int = field(default=32, metadata={"help": "Clips per step."})
     learning_rate: float = field(default=1.5e-3, metadata={"help": "Peak learning rate (warm-up, then cosine)."})
@@ -90,29 +93,38 @@ def main() -> None:
         "report_to": "none",
         "seed": run.seed,
     }
-    if run.frames and not run.model:
+
+    def arguments(batch_size: int, warmup_steps: int) -> TrainingArguments:
+        return TrainingArguments(
+            per_device_train_batch_size=batch_size, learning_rate=run.learning_rate, warmup_steps=warmup_steps, **common
+        )
+
+    def clips(count: int, first_seed: int, **kwargs) -> SceneClips:
+        num_frames = processor.video_processor.num_frames
+        return SceneClips(count, first_seed=first_seed, num_frames=num_frames, image_size=image_size, **kwargs)
+
+    if run.frames:
         facts = list_facts(run.first_seed)
         Trainer(
             model=FrameClassifier(model.model.vision_tower, len(facts)),
-            args=TrainingArguments(
-                per_device_train_batch_size=2 * run.batch_size,
-                learning_rate=run.learning_rate,
-                warmup_steps=100,
-                **common,
-            ),
+            args=arguments(2 * run.batch_size, 100),
             train_dataset=SceneFrames(facts, count=run.frames, first_seed=run.first_seed, image_size=image_size),
             data_collator=FrameCollator(processor),
         ).train()
+    if run.camera_clips:
+        first_seed = run.first_seed + run.frames
+        Trainer(
+            model=model,
+            args=arguments(4 * run.batch_size, 20),
+            train_dataset=clips(run.camera_clips, first_seed, short_share=(1.0, 1.0), camera_share=1.0, ends_only=True),
+            data_collator=CaptionCollator(processor),
+        ).train()
     trainer = Trainer(
         model=model,
-        args=TrainingArguments(
-            per_device_train_batch_size=run.batch_size, learning_rate=run.learning_rate, warmup_steps=200, **common
-        ),
-        train_dataset=SceneClips(
+        args=arguments(run.batch_size, 100),
+        train_dataset=clips(
             run.clips,
-            first_seed=run.first_seed + run.frames,
-            num_frames=processor.video_processor.num_frames,
-            image_size=image_size,
+            run.first_seed + run.frames + run.camera_clips,
             short_share=(run.short_first, run.short_last),
         ),
         data_collator=CaptionCollator(processor),

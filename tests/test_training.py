@@ -71,7 +71,22 @@ def test_plot_run_writes_a_picture(tmp_path):
 
 @pytest.mark.slow
 def test_train_makes_a_checkpoint_and_goes_on_from_it(tmp_path):
-    command = [sys.executable, "train.py", "--clips", "96", "--batch_size", "4", "--watch_every", "0", "--workers", "0"]
+    command = [
+        sys.executable,
+        "train.py",
+        "--clips",
+        "96",
+        "--frames",
+        "32",
+        "--camera_clips",
+        "64",
+        "--batch_size",
+        "4",
+        "--watch_every",
+        "0",
+        "--workers",
+        "0",
+    ]
     first, second = tmp_path / "first", tmp_path / "second"
     subprocess.run([*command, "--output", str(first)], cwd=ROOT, check=True, capture_output=True, timeout=500)
     assert {"model.safetensors", "config.json", "processor_config.json", "training.png"} <= {
@@ -79,7 +94,19 @@ def test_train_makes_a_checkpoint_and_goes_on_from_it(tmp_path):
     }
     assert (first / "model.safetensors").stat().st_size < 12_000_000
 
-    again = [*command, "--output", str(second), "--model", str(first), "--clips", "8"]
+    again = [
+        *command,
+        "--output",
+        str(second),
+        "--model",
+        str(first),
+        "--clips",
+        "8",
+        "--frames",
+        "0",
+        "--camera_clips",
+        "0",
+    ]
     subprocess.run(again, cwd=ROOT, check=True, capture_output=True, timeout=500)
     before, after = (safe_open(folder / "model.safetensors", "pt") for folder in (first, second))
     moved = {key for key in before.keys() if not before.get_tensor(key).equal(after.get_tensor(key))}  # noqa: SIM118

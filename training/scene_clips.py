@@ -25,7 +25,9 @@ class SceneClips(Dataset):
         first_seed: Seed of the first scene; the clip at index i shows scene `first_seed + i`.
         num_frames: Frames per clip.
         image_size: Side of the square frames in pixels.
-        short_share: Share of short answers at the first and at the last index; half of them are about the camera.
+        short_share: Share of short answers at the first and at the last index.
+        camera_share: Share of questions about the camera among the short ones.
+        ends_only: Show only the first and the last of the frames.
 
     Raises:
         ValueError: If the seeds reach into those held out for evaluation.
@@ -39,6 +41,8 @@ class SceneClips(Dataset):
         num_frames: int = 8,
         image_size: int = 112,
         short_share: tuple[float, float] = (0.0, 0.0),
+        camera_share: float = 0.5,
+        ends_only: bool = False,
     ):
         if first_seed < 0 or first_seed + count > HELD_OUT_SEED:
             raise ValueError(
@@ -46,7 +50,8 @@ class SceneClips(Dataset):
                 f" {HELD_OUT_SEED} on are held out for evaluation. Take fewer clips or a smaller first seed."
             )
         self.count, self.first_seed = count, first_seed
-        self.num_frames, self.image_size, self.short_share = num_frames, image_size, short_share
+        self.num_frames, self.image_size, self.ends_only = num_frames, image_size, ends_only
+        self.short_share, self.camera_share = short_share, camera_share
 
     def __len__(self) -> int:
         return self.count
@@ -55,6 +60,8 @@ class SceneClips(Dataset):
         """`frames` uint8 `[T, 3, S, S]`, `times_s` `[T]`, `prompt`, `answer`, `seed`."""
         scene = sample_scene(self.first_seed + index)
         times_s = sample_times(scene.duration_s, num_frames=self.num_frames)
+        if self.ends_only:
+            times_s = times_s[[0, -1]]
         prompt = self._prompt(scene.seed, index / self.count)
         answers = {
             CAPTION_PROMPT: lambda: describe(scene),
@@ -71,7 +78,10 @@ class SceneClips(Dataset):
 
     def _prompt(self, seed: int, progress: float) -> str:
         first, last = self.short_share
-        is_short, is_camera = np.random.default_rng([seed, 1]).random(2) < (first + (last - first) * progress, 0.5)
+        is_short, is_camera = np.random.default_rng([seed, 1]).random(2) < (
+            first + (last - first) * progress,
+            self.camera_share,
+        )
         if not is_short:
             return CAPTION_PROMPT
         return CAMERA_PROMPT if is_camera else BRIEF_PROMPT
