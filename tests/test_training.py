@@ -110,6 +110,6 @@ def test_train_makes_a_checkpoint_and_goes_on_from_it(tmp_path):
     subprocess.run(again, cwd=ROOT, check=True, capture_output=True, timeout=500)
     before, after = (safe_open(folder / "model.safetensors", "pt") for folder in (first, second))
     moved = {key for key in before.keys() if not before.get_tensor(key).equal(after.get_tensor(key))}  # noqa: SIM118
-    assert {key.split(".")[1] for key in moved} == {"vision_tower", "multi_modal_projector", "language_model"}
+    assert {key.split(".")[1] for key in moved} == {"vision_tower", "motion", "multi_modal_projector", "language_model"}
     AutoProcessor.from_pretrained(second)
     AutoModelForImageTextToText.from_pretrained(second)
