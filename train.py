@@ -6,6 +6,7 @@ remakes the embedded demonstration model from nothing: its tokenizer, its vision
 `--model FOLDER` goes on from a checkpoint instead; more `--clips` train longer.
 """
 
+import copy
 import logging
 import sys
 from dataclasses import dataclass, field
@@ -40,21 +41,29 @@ class RunArguments:
 
     output: str = field(metadata={"help": "Folder of the finished checkpoint."})
     model: str | None = field(default=None, metadata={"help": "Checkpoint to go on from; default: start from nothing."})
-    frames: int = field(
-        default=64_000, metadata={"help": "Generated scenes the vision tower sees first, frame by frame."}
+    frames: int | None = field(
+        default=None,
+        metadata={"help": "Scenes the vision tower sees first, frame by frame; default: 48000, none with --model."},
     )
-    camera_clips: int = field(
-        default=32_000, metadata={"help": "Then scenes of which it tells only the camera's motion."}
+    camera_clips: int | None = field(
+        default=None,
+        metadata={"help": "Then scenes of which it tells only the camera's motion; default: 32000, none with --model."},
     )
-    clips: int = field(default=64_000, metadata={"help": "Generated clips to see, each once."})
+    clips: int = field(default=48_000, metadata={"help": "Generated clips to see, each once."})
     batch_size: int = field(default=32, metadata={"help": "Clips per step."})
-    learning_rate: float = field(default=1.5e-3, metadata={"help": "Peak learning rate (warm-up, then cosine)."})
+    learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate (warm-up, then cosine)."})
     short_first: float = field(default=0.9, metadata={"help": "Share of short answers (facts, camera) at the start."})
     short_last: float = field(default=0.1, metadata={"help": "Share of short answers at the end."})
     first_seed: int = field(default=0, metadata={"help": "Seed of the first scene."})
     watch_every: int = field(default=200, metadata={"help": "Steps between looks at held-out scenes; 0 never looks."})
     workers: int = field(default=1, metadata={"help": "Processes that draw scenes."})
     seed: int = field(default=0, metadata={"help": "Seed of the weights."})
+
+    def __post_init__(self):
+        if self.frames is None:
+            self.frames = 0 if self.model else 48_000
+        if self.camera_clips is None:
+            self.camera_clips = 0 if self.model else 32_000
 
 
 def start(run: RunArguments):
@@ -68,22 +77,30 @@ def start(run: RunArguments):
     return build_tiny(train_tokenizer([*texts, *[CAPTION_PROMPT, BRIEF_PROMPT, CAMERA_PROMPT, SYSTEM_PROMPT] * 1_000]))
 
 
+def save(model, processor, folder: Path) -> None:
+    """A whole checkpoint; `--model FOLDER` goes on from it. The running model keeps its precision."""
+    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
 def main() -> None:
     (run,) = HfArgumentParser(RunArguments, description=__doc__).parse_args_into_dataclasses()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     set_seed(run.seed)
     model, processor = start(run)
+    output = Path(run.output)
+    run_folder = output.parent / f".{output.name}-run"
     if not torch.cuda.is_available():
         model.set_attn_implementation("eager")  # SDPA's backward is slow on CPUs: 1.75 s a step against 1.03 s
-    output = Path(run.output)
+    has_bf16 = torch.backends.cpu.get_cpu_capability() == "AVX512"  # without it, bfloat16 is 150 times slower
     image_size = processor.video_processor.size["height"]
     common = {
-        "output_dir": str(output.parent / f".{output.name}-run"),
+        "output_dir": str(run_folder),
         "num_train_epochs": 1,
         "lr_scheduler_type": "cosine",
         "weight_decay": 0.05,
         "max_grad_norm": 1.0,
-        "bf16": True,
+        "bf16": torch.cuda.is_available() or has_bf16,
         "use_cpu": not torch.cuda.is_available(),
         "train_sampling_strategy": "sequential",  # scenes are in no order; brief answers must come first
         "dataloader_num_workers": run.workers,
@@ -111,6 +128,7 @@ def main() -> None:
             train_dataset=SceneFrames(facts, count=run.frames, first_seed=run.first_seed, image_size=image_size),
             data_collator=FrameCollator(processor),
         ).train()
+        save(model, processor, run_folder / "after-frames")
     if run.camera_clips:
         first_seed = run.first_seed + run.frames
         Trainer(
@@ -119,6 +137,7 @@ def main() -> None:
             train_dataset=clips(run.camera_clips, first_seed, short_share=(1.0, 1.0), camera_share=1.0, ends_only=True),
             data_collator=CaptionCollator(processor),
         ).train()
+        save(model, processor, run_folder / "after-camera")
     trainer = Trainer(
         model=model,
         args=arguments(run.batch_size, 100),
@@ -131,9 +150,7 @@ def main() -> None:
         callbacks=[SceneWatch(processor, every=run.watch_every)] if run.watch_every else [],
     )
     trainer.train()
-    output.mkdir(parents=True, exist_ok=True)
-    model.to(torch.bfloat16).save_pretrained(output)
-    processor.save_pretrained(output)
+    save(model, processor, output)
     plot_run(trainer.state.log_history, output / "training.png")
     print(f"saved {output}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
 
