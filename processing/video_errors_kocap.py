@@ -1,4 +1,6 @@
-"""What can be wrong with a video, one class and one stable code per reason."""
+"""What can be wrong with a video, one class and one stable code per reason; and what is merely odd."""
+
+from dataclasses import dataclass
 
 
 class VideoError(ValueError):
@@ -79,8 +81,47 @@ class VideoCorruptError(VideoError):
     message_ko = "영상이 심하게 손상되어 장면을 읽을 수 없습니다. 원본을 다시 내려받거나 다른 파일을 사용해 주세요."
 
 
+class VideoTooLongError(VideoError):
+    """More bytes or more seconds than the limits allow."""
+
+    code = "E_TOO_LONG"
+    message_ko = "영상이 너무 길거나 파일이 너무 큽니다. 필요한 부분만 잘라서 사용해 주세요."
+
+
+class VideoTimeoutError(VideoError):
+    """Reading took longer than the limit."""
+
+    code = "E_TIMEOUT"
+    message_ko = "영상을 읽는 데 시간이 너무 오래 걸립니다. 더 짧거나 해상도가 낮은 영상으로 변환해 주세요."
+
+
+class DecoderCrashedError(VideoError):
+    """The process that decoded an untrusted file died or ran into its memory limit."""
+
+    code = "E_DECODER_CRASHED"
+    message_ko = "영상을 읽던 중 디코더가 멈추었습니다. 손상된 파일일 수 있으니 다시 변환한 파일을 사용해 주세요."
+
+
 class FramesError(VideoError):
     """Frames given as an array of the wrong shape or type."""
 
     code = "E_FRAMES"
     message_ko = "프레임 배열의 형식이 맞지 않습니다. uint8 형식의 [T, 3, H, W] 배열을 사용해 주세요."
+
+
+@dataclass(frozen=True)
+class VideoWarning:
+    """Something odd about a video that was read all the same.
+
+    Attributes:
+        code: Stable, `W_...`.
+        message: In English, for logs and developers.
+        message_ko: In Korean, for whoever brought the video.
+    """
+
+    code: str
+    message: str
+    message_ko: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"

@@ -12,7 +12,7 @@ import av.video.frame
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .video_decoding_kocap import Decoder, Picture, TimedFrame, frame_rate, measure_all, measure_tail, promised_end
+from .video_decoding_kocap import Decoder, TimedFrame, frame_rate, measure_all, measure_tail, promised_end
 from .video_errors_kocap import FramesError
 from .video_opening_kocap import (
     MAX_PIXELS,
@@ -23,6 +23,7 @@ from .video_opening_kocap import (
     open_source,
     source_name,
 )
+from .video_picture_kocap import Picture
 
 SEEK_AFTER_S = 10.0  # nearer than this, decoding from the start is cheap and cannot go wrong
 SAME_TIME_S = 1e-6  # absorbs float rounding between a caller's i / fps and a true PTS
