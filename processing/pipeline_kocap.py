@@ -1,5 +1,6 @@
 """pipeline("video-text-to-text"): clips to captions."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,11 +38,13 @@ class KoCapPipeline(Pipeline):
             text: What to ask, one for all clips or a list with one per clip; or one chat or a list of chats, which
                 carry their own videos.
             batch_size: Clips per forward pass. Default: the pipeline's own, or 1.
-            **kwargs: `generate_kwargs` and `max_new_tokens` for generation; `num_frames`, `fps`, `max_frames` and
-                `video_metadata` (one per clip given as frames) for the processor.
+            **kwargs: `generate_kwargs` and `max_new_tokens` for generation; `num_frames`, `fps`, `max_frames`,
+                `follow_scenes`, `read_mode`, `isolated` and `video_metadata` (one per clip given as frames) for the
+                processor.
         Returns:
-            One dict per clip or chat: `generated_text`, and `frame_times_s` (seconds of the frames the model saw; a
-            list of lists when a chat has several clips; None where frames came without times).
+            One dict per clip or chat: `generated_text`; `frame_times_s` (seconds of the frames the model saw; a list of
+            lists when a chat has several clips; None where frames came without times); and `warnings`, a list of
+            VideoWarning, only where a file was odd.
         Raises:
             VideoError: If a clip cannot be read; has a `code`.
             ValueError: If texts and clips differ in number, or neither was given.
@@ -99,9 +102,15 @@ class KoCapPipeline(Pipeline):
             return_tensors="pt",
             processor_kwargs={"padding": True, "padding_side": "left", "return_metadata": True, **processor_kwargs},
         )
-        times = [clip.times_s for clip in inputs.pop("video_metadata", [])]
+        clips = inputs.pop("video_metadata", [])
         counts = [sum(_video_count(message) for message in chat) for chat in batch["chats"]]
-        return {"inputs": inputs, "frame_times_s": _per_chat(times, counts)}
+        shares = _split(clips, counts)
+        times = [[clip.times_s for clip in share] for share in shares]
+        return {
+            "inputs": inputs,
+            "frame_times_s": [share[0] if len(share) == 1 else share for share in times],
+            "warnings": [[warning for clip in share for warning in clip.warnings] for share in shares],
+        }
 
     def _forward(self, model_inputs: dict, **generate_kwargs) -> dict:
         inputs = {
@@ -115,16 +124,19 @@ class KoCapPipeline(Pipeline):
         return {
             "output_ids": output_ids[:, inputs["input_ids"].shape[1] :],
             "frame_times_s": model_inputs["frame_times_s"],
+            "warnings": model_inputs["warnings"],
         }
 
     def postprocess(self, model_outputs: dict) -> list[dict]:
         texts = self.processor.batch_decode(model_outputs["output_ids"], skip_special_tokens=True)
-        times = model_outputs["frame_times_s"]
+        times, warnings = model_outputs["frame_times_s"], model_outputs["warnings"]
         per_chat = len(texts) // len(times)  # num_return_sequences
-        return [
-            {"generated_text": text.strip(), "frame_times_s": times[index // per_chat]}
-            for index, text in enumerate(texts)
-        ]
+        results = []
+        for index, text in enumerate(texts):
+            chat = index // per_chat
+            result = {"generated_text": text.strip(), "frame_times_s": times[chat]}
+            results.append(result | ({"warnings": warnings[chat]} if warnings[chat] else {}))
+        return results
 
 
 def _is_chat(item: Any) -> bool:
@@ -140,14 +152,9 @@ def _video_count(message: dict) -> int:
     return 0 if isinstance(content, str) else sum(part["type"] == "video" for part in content)
 
 
-def _per_chat(times: list, counts: list[int]) -> list:
-    """Each chat's share of the clips' times: the list itself for one clip, a list of lists for several."""
-    shares, start = [], 0
-    for count in counts:
-        share = times[start : start + count]
-        shares.append(share[0] if count == 1 else share)
-        start += count
-    return shares
+def _split(items: list, counts: list[int]) -> list[list]:
+    ends = list(itertools.accumulate(counts))
+    return [items[end - count : end] for count, end in zip(counts, ends, strict=True)]
 
 
 __all__ = ["KoCapPipeline"]

@@ -1,8 +1,8 @@
-"""Decode one video stream: how long it is, and every frame with its true time."""
+"""Decode one video stream, in planned runs or from its start, and give every frame its true time."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import av
 import av.container
@@ -10,120 +10,206 @@ import av.error
 import av.packet
 import av.video.frame
 import av.video.stream
+import numpy as np
 
-from .video_errors_kocap import VideoCorruptError, VideoError, VideoTooLargeError
+from .video_errors_kocap import VideoCorruptError, VideoError, VideoTooLargeError, VideoWarning
+from .video_index_kocap import SAME_TIME_S, Clock, Index, Run, choose_packets, frame_rate, packets
+from .video_limits_kocap import Deadline
 
-TimedFrame = tuple[float, av.video.frame.VideoFrame]  # seconds after the clip's first frame
+TimedFrame = tuple[float, av.video.frame.VideoFrame]  # seconds, frame
 
-DEFAULT_FPS = 25.0  # FFmpeg's own guess for streams that carry no timing
-TAIL_S = 1.0
-JUMP_S = 1.0  # time going back further than this starts a new recording; less is a muxer's rounding
-MAX_FAILED_READS = 1000
 MAX_FAILED_PACKETS = 1000
+PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
 
 
-def frame_rate(stream: av.video.stream.VideoStream) -> float:
-    """Frames per second, for streams or frames that do not say when they are shown."""
-    return float(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
+class Tally:
+    """What a decoder tried and what failed.
 
+    Args:
+        name: The video, for messages.
+    """
 
-def packets(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream
-) -> Iterator[av.packet.Packet | None]:
-    """Every packet that can be read, and None at the end; unreadable stretches are skipped."""
-    failed = 0
-    while failed < MAX_FAILED_READS:
+    def __init__(self, name: str):
+        self.name = name
+        self.num_fed = self.num_decoded = 0
+        self.failures: list[Exception] = []
+
+    def decode(self, stream: av.video.stream.VideoStream, packet: av.packet.Packet | None) -> list:
+        """Frames that come out when a packet goes in; None drains the decoder. What fails is counted."""
         try:
-            for packet in container.demux(stream):
-                if packet.pts is None and packet.dts is None and not packet.size:
-                    break  # PyAV's own flush packet
-                failed = 0
-                yield packet
-            break
-        except av.error.FFmpegError:
-            failed += 1
-    yield None
+            self.num_fed += packet is not None
+            frames = stream.decode(packet)
+        except av.error.FFmpegError as error:
+            self.failures.append(error)
+            return []
+        self.num_decoded += len(frames)
+        return frames
+
+    def add(self, other: "Tally") -> None:
+        """Count what another decoder of the same video did."""
+        self.num_fed += other.num_fed
+        self.num_decoded += other.num_decoded
+        self.failures += other.failures
+
+    def check(self) -> None:
+        """Raise `VideoError` if nothing, or less than half of what was tried so far, decodes."""
+        if self.num_decoded and 2 * len(self.failures) <= max(self.num_fed, 2):
+            return
+        raise self._failure()
+
+    def _failure(self) -> VideoError:
+        if not self.num_decoded and self.failures and isinstance(self.failures[0], av.error.ArgumentError):
+            return VideoTooLargeError(
+                f"{self.name}: its frames are larger than max_pixels. Re-encode it smaller, or raise max_pixels."
+            )
+        if not self.num_fed:
+            return VideoCorruptError(
+                f"{self.name} holds no frame that can be decoded. Download it again or re-encode it."
+            )
+        return VideoCorruptError(
+            f"{self.name}: {len(self.failures)} of {self.num_fed} pictures tried are broken and"
+            f" {self.num_decoded} frames decode; at least half must. Download it again or re-encode it."
+        )
+
+    def warnings(self) -> list[VideoWarning]:
+        """What was odd so far."""
+        if not self.failures:
+            return []
+        return [
+            VideoWarning(
+                "W_BROKEN_PACKETS",
+                f"{len(self.failures)} broken packets were skipped; {self.num_decoded} frames decoded",
+                f"손상된 부분 {len(self.failures)}곳을 건너뛰고 읽었습니다.",
+            )
+        ]
 
 
-@dataclass(frozen=True)
-class Extent:
-    """How far a stream reaches, on its own clock.
+def shown_at(
+    frames: Iterator[TimedFrame], wanted_s: np.ndarray
+) -> Iterator[tuple[slice, float, av.video.frame.VideoFrame]]:
+    """Yield (places in `wanted_s`, time, frame) for every frame shown at a wanted time; stop when all are served.
 
-    Attributes:
-        end_s: End of the last frame; None where no packet carries a time.
-        num_packets: Packets seen.
+    The first frame also serves times before it, the last one times after it.
+    """
+    done = 0
+    held = next(frames, None)
+    if held is None:
+        return
+    for following in frames:
+        stop = int(np.searchsorted(wanted_s, following[0] - SAME_TIME_S))
+        if stop > done:
+            yield slice(done, stop), *held
+            done = stop
+        if done == len(wanted_s):
+            return
+        held = following
+    yield slice(done, len(wanted_s)), *held
+
+
+class LostError(Exception):
+    """A plan does not lead to the wanted frames; decode from the start instead. Never reaches a caller."""
+
+
+class RunDecoder:
+    """Follows a plan: seeks, decodes what a wanted frame needs, and checks that it got that frame.
+
+    All times are on the stream's own clock.
+
+    Args:
+        container: Not used by anyone else.
+        index: From `video_index_kocap`.
+        fresh: Whether the container still stands at its start.
     """
 
-    end_s: float | None
-    num_packets: int
+    def __init__(
+        self, container, stream: av.video.stream.VideoStream, index: Index, tally: Tally, deadline: Deadline, *, fresh
+    ):
+        self.stream, self.index, self.tally = stream, index, tally
+        self._container, self._deadline, self._fresh = container, deadline, fresh
+        self._tick_s = float(stream.time_base or 1)
+        # Of two fields stored in one packet, one may be referred to although the other is not.
+        self._may_skip = stream.codec_context.field_order in PROGRESSIVE
 
+    def pictures(self, run: Run, wanted_s: np.ndarray) -> Iterator[tuple[slice, float, av.video.frame.VideoFrame]]:
+        """Yield (places, time, frame) like `shown_at`; places may come again, and then the later frame holds.
 
-def promised_end(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float | None:
-    """Where the header says the stream ends, on the stream's clock; None if it doesn't say."""
-    if stream.duration and stream.time_base:
-        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
-    if container.duration:
-        return ((container.start_time or 0) + container.duration) / av.time_base
-    return None
+        A frame that does not come out of the decoder may need an earlier keyframe than the index shows (open groups of
+        pictures), or may not be meant to be shown. Beginning earlier tells: if it changes nothing, so be it.
 
+        Raises:
+            LostError: If the frames cannot be reached by seeking.
+        """
+        before = None
+        for back in range(3):
+            num_failures, due = len(self.tally.failures), []
+            shown_s = np.full(len(wanted_s), np.nan)
+            for places, time_s, frame in shown_at(self._frames(max(run.keyframe - back, 0), wanted_s, due), wanted_s):
+                shown_s[places] = time_s
+                yield places, time_s, frame
+            if len(self.tally.failures) > num_failures and (shown_s <= wanted_s + SAME_TIME_S).all():
+                return  # damaged: the last good frame stands
+            due_s = np.sort(np.array(due))
+            due_s = due_s[np.searchsorted(due_s, wanted_s + SAME_TIME_S, side="right") - 1] if len(due) else shown_s
+            if np.abs(shown_s - due_s).max(initial=0.0) < SAME_TIME_S:
+                return
+            if before is not None and np.array_equal(before, shown_s) and (shown_s <= wanted_s + SAME_TIME_S).all():
+                return
+            before = shown_s
+        raise LostError
 
-def measure_tail(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> Extent | None:
-    """Check the header's end by reading the last packets only; None if that cannot be done here.
+    def keyframe(self, place: int) -> TimedFrame | None:
+        """The frame at one keyframe, and its time; None if it does not decode."""
+        source = self._seek(place, None)
+        packet = next(source, None)
+        frames = self.tally.decode(self.stream, packet) + self.tally.decode(self.stream, None) if packet else []
+        frames = [frame for frame in frames if frame.pts is not None]
+        return (frames[0].pts * self._tick_s, frames[0]) if frames else None
 
-    The container is of no further use: a seek that failed leaves it anywhere.
-    """
-    end_s = promised_end(container, stream)
-    if end_s is None or not stream.time_base:
-        return None
-    try:
-        container.seek(int((end_s - TAIL_S) / stream.time_base), stream=stream)
-    except av.error.FFmpegError:
-        return None
-    extent = measure_all(container, stream)
-    return extent if extent.end_s is not None else None
+    def _frames(self, place: int, wanted_s: np.ndarray, due: list[float]) -> Iterator[TimedFrame]:
+        """Decode from a keyframe until the wanted frames are out; `due` collects when all the pictures are shown."""
+        source = self._seek(place, wanted_s)
+        for packet, shown_s, is_wanted in choose_packets(source, self._tick_s, wanted_s):
+            if shown_s is not None:
+                due.append(shown_s)
+            self.stream.codec_context.skip_frame = "DEFAULT" if is_wanted or not self._may_skip else "NONREF"
+            yield from self._timed(packet)
+        yield from self._timed(None)
 
+    def _timed(self, packet: av.packet.Packet | None) -> Iterator[TimedFrame]:
+        if packet is not None and not packet.size:
+            return  # "show the last frame again"
+        for frame in self.tally.decode(self.stream, packet):
+            if frame.pts is None:
+                raise LostError
+            yield frame.pts * self._tick_s, frame
 
-def measure_all(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> Extent:
-    """Read packets to the end of the file, decoding nothing."""
-    end_s, count = None, 0
-    tick_s, clock = float(stream.time_base or 1), _Clock(1 / frame_rate(stream))
-    for packet in packets(container, stream):
-        if packet is None or packet.is_discard:
-            continue  # cut away by an edit list
-        count += 1
-        stored_at = packet.pts if packet.dts is None else packet.dts
-        shown_at = packet.dts if packet.pts is None else packet.pts
-        if stored_at is None or shown_at is None:
-            continue
-        clock.at(stored_at * tick_s)  # packets come in storing order
-        duration_s = packet.duration * tick_s if packet.duration else clock.step_s
-        shown_to_s = shown_at * tick_s + clock.shift_s + duration_s
-        end_s = shown_to_s if end_s is None else max(end_s, shown_to_s)
-    return Extent(end_s, count)
-
-
-class _Clock:
-    """Makes times out of time stamps, so that they never go back: after a jump, a new recording follows the last frame.
-
-    Attributes:
-        shift_s: What was added to the last stamp.
-    """
-
-    def __init__(self, step_s: float):
-        self.step_s, self.shift_s = step_s, 0.0
-        self._last_s: float | None = None
-
-    def at(self, stamp_s: float | None) -> float:
-        """The time for a stamp; for None, one step after the last."""
-        if self._last_s is None:
-            self._last_s = stamp_s or 0.0
-        elif stamp_s is None:
-            self._last_s += self.step_s
-        else:
-            if self._last_s - (stamp_s + self.shift_s) > JUMP_S:
-                self.shift_s = self._last_s + self.step_s - stamp_s
-            self._last_s = max(self._last_s, stamp_s + self.shift_s)
-        return self._last_s
+    def _seek(self, place: int, wanted_s: np.ndarray | None) -> Iterator[av.packet.Packet]:
+        """Packets from a keyframe on that is not shown after the first wanted time."""
+        keyframes_s = self.index.shown_s[self.index.keyframes]
+        for back in (place, place - 1, place - 2, 0):
+            if back < 0:
+                continue
+            until_s = keyframes_s[back + 1] if back + 1 < len(keyframes_s) else self.index.shown_s[-1]
+            inside_s = (keyframes_s[back] + max(until_s, keyframes_s[back])) / 2
+            if wanted_s is not None and back == place:
+                inside_s = max(keyframes_s[back], min(inside_s, wanted_s[0]))
+            if not (self._fresh and back == 0):
+                try:
+                    if self.index.offsets is None:
+                        self._container.seek(round(inside_s / self._tick_s), stream=self.stream)
+                    else:
+                        self._container.seek(int(self.index.offsets[back]), unsupported_byte_offset=True)
+                except av.error.FFmpegError as error:
+                    raise LostError from error
+            self._fresh = False
+            source = packets(self._container, self.stream, self._deadline)
+            first = next((packet for packet in source if packet.is_keyframe), None)
+            if first is None or first.pts is None:
+                continue
+            if wanted_s is None or back == 0 or first.pts * self._tick_s <= wanted_s[0] + SAME_TIME_S:
+                self.stream.codec_context.skip_frame = "DEFAULT"
+                return itertools.chain([first], source)
+        raise LostError
 
 
 class Decoder:
@@ -135,22 +221,20 @@ class Decoder:
             (AVI): frames then carry the time at which they leave the decoder.
     """
 
-    def __init__(self, container: av.container.InputContainer, stream: av.video.stream.VideoStream, name: str):
-        self.stream = stream
+    def __init__(self, container, stream: av.video.stream.VideoStream, tally: Tally, deadline: Deadline):
+        self.stream, self.tally = stream, tally
         self.origin_s: float | None = None
         self.start_s = 0.0
-        self._container, self._name = container, name
-        self._num_decoded = 0
-        self._failures: list[Exception] = []
+        self._container, self._deadline = container, deadline
         self._made_up_times = self._jumped_back = False
 
     def frames(self) -> Iterator[TimedFrame]:
-        """Frames from where the container stands; times never go back.
+        """Frames from where the container stands, in seconds after the first one; times never go back.
 
         Raises:
             VideoError: At the end, or after many failures, if less than half of what was tried decodes.
         """
-        clock = _Clock(1 / frame_rate(self.stream))
+        clock = Clock(1 / frame_rate(self.stream))
         tick_s, by_dts = float(self.stream.time_base or 1), None
         for frame in self._decodable():
             if by_dts is None:
@@ -176,49 +260,32 @@ class Decoder:
                     yield moment, frame
 
     def _decodable(self) -> Iterator[av.video.frame.VideoFrame]:
-        for packet in packets(self._container, self.stream):
+        for packet in itertools.chain(packets(self._container, self.stream, self._deadline), [None]):
             if packet is not None and not packet.size:
                 continue  # "show the last frame again" in Theora and AVI
-            try:
-                frames = self.stream.decode(packet)
-            except av.error.FFmpegError as error:
-                self._failures.append(error)
-                if len(self._failures) > MAX_FAILED_PACKETS:
-                    break
-                continue
-            self._num_decoded += len(frames)
-            yield from frames
-        self.check()
+            yield from self.tally.decode(self.stream, packet)
+            if len(self.tally.failures) > MAX_FAILED_PACKETS:
+                break
+        self.tally.check()
 
-    def check(self) -> None:
-        """Raise `VideoError` if less than half of what was tried so far decodes."""
-        if not self._num_decoded or self._num_decoded < len(self._failures):
-            raise self._failure()
-
-    def _failure(self) -> VideoError:
-        tried = self._num_decoded + len(self._failures)
-        if not self._num_decoded and self._failures and isinstance(self._failures[0], av.error.ArgumentError):
-            return VideoTooLargeError(
-                f"{self._name}: its frames are larger than max_pixels. Re-encode it smaller, or raise max_pixels."
-            )
-        if not tried:
-            return VideoCorruptError(
-                f"{self._name} holds no frame that can be decoded. Download it again or re-encode it."
-            )
-        return VideoCorruptError(
-            f"{self._name}: {self._num_decoded} of {tried} frames tried decode; at least half must."
-            " Download it again or re-encode it."
-        )
-
-    def warnings(self) -> list[str]:
-        """What was odd so far."""
+    def warnings(self) -> list[VideoWarning]:
+        """What was odd about the stream's times."""
         found = []
-        if self._failures:
-            found.append(f"{len(self._failures)} broken packets were skipped; {self._num_decoded} frames decoded")
         if self._made_up_times:
+            rate = f"{frame_rate(self.stream):g}"
             found.append(
-                f"the stream carries no timestamps; times assume {frame_rate(self.stream):g} frames per second"
+                VideoWarning(
+                    "W_NO_TIMES",
+                    f"the stream carries no timestamps; times assume {rate} frames per second",
+                    f"영상에 시간 정보가 없어 초당 {rate}프레임으로 계산했습니다.",
+                )
             )
         if self._jumped_back:
-            found.append("timestamps jump back; times after a jump continue from the frame before it")
+            found.append(
+                VideoWarning(
+                    "W_TIME_JUMP",
+                    "timestamps jump back; times after a jump continue from the frame before it",
+                    "영상의 시간 정보가 중간에 되돌아가, 앞 장면에 이어지는 것으로 계산했습니다.",
+                )
+            )
         return found

@@ -67,6 +67,13 @@ class VideoFormatError(VideoError):
     message_ko = "재생 목록이나 인터넷 주소는 열지 않습니다. 영상 파일을 내려받아 그 파일을 사용해 주세요."
 
 
+class VideoCodecError(VideoError):
+    """A codec that is not on the list of allowed ones."""
+
+    code = "E_CODEC"
+    message_ko = "지원하지 않는 방식으로 압축된 영상입니다. H.264(MP4)로 변환해 주세요."
+
+
 class VideoTooLargeError(VideoError):
     """More pixels per frame than the limit."""
 

@@ -11,6 +11,7 @@ import io
 import os
 import re
 import stat
+import threading
 import unicodedata
 from collections.abc import Iterator
 from typing import BinaryIO, NoReturn
@@ -25,23 +26,30 @@ from .video_errors_kocap import (
     NotFileError,
     NotVideoError,
     NoVideoStreamError,
+    VideoCodecError,
     VideoEmptyError,
     VideoError,
     VideoFormatError,
     VideoNotFoundError,
     VideoTooLargeError,
+    VideoTooLongError,
     VideoTruncatedError,
 )
+from .video_limits_kocap import Deadline, Limits
 
 VideoSource = str | os.PathLike | bytes | bytearray | BinaryIO
-
-MAX_PIXELS = 36_000_000  # 8K UHD is 33.2 MP; 8192x8192 is 67.1 MP
 
 VIDEO_FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h261,h263,h264,hevc,vvc,vc1,obu,av1,ivf,flv,ogg,asf,gif,"
     "mjpeg,mxf,dv,rm,nut,yuv4mpegpipe"
 )
 AUDIO_FORMATS = "mp3,wav,flac,aac,ac3,eac3,aiff,amr"  # opened only to say that there is no video in them
+VIDEO_CODECS = (  # FFmpeg's names of its decoders
+    "h261,h263,h263i,h263p,h264,hevc,vvc,libdav1d,av1,libaom-av1,vp3,theora,vp4,vp5,vp6,vp6a,vp6f,vp7,vp8,vp9,libvpx,"
+    "libvpx-vp9,mpeg1video,mpeg2video,mpeg4,msmpeg4v1,msmpeg4v2,msmpeg4,wmv1,wmv2,wmv3,vc1,flv,mjpeg,mjpegb,gif,apng,png,"
+    "qtrle,svq1,svq3,rpza,cinepak,indeo3,indeo5,rv10,rv20,rv30,rv40,dvvideo,prores,dnxhd,cfhd,ffv1,huffyuv,ffvhuff,"
+    "utvideo,magicyuv,rawvideo,yuv4,msvideo1,msrle,camtasia,tscc,tscc2,zmbv,flashsv,flashsv2,cavs,jpeg2000,dirac,snow"
+)
 PLAYLIST = re.compile(rb"#EXTM3U|ffconcat|v=0\r?\n|<\?xml.{,400}<MPD|<MPD|\[playlist\]|https?://|rtsp://", re.DOTALL)
 PROTOCOL = re.compile(r"[A-Za-z][\w+.,-]+:")  # two letters or more: `C:` is a drive
 MP4_BOXES = (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot")
@@ -55,11 +63,11 @@ def source_name(source: VideoSource) -> str:
 
 
 @contextlib.contextmanager
-def open_source(source: VideoSource) -> Iterator[BinaryIO]:
+def open_source(source: VideoSource, limits: Limits) -> Iterator[BinaryIO]:
     """Open the source for reading from its first byte; a caller's file object is left open afterwards.
 
     Raises:
-        VideoError: If it is missing, not a regular file, a URL or empty.
+        VideoError: If it is missing, not a regular file, a URL, empty or too long.
         TypeError: If it is neither a path, bytes nor a binary file object.
     """
     if isinstance(source, bytes | bytearray):
@@ -73,8 +81,14 @@ def open_source(source: VideoSource) -> Iterator[BinaryIO]:
         if not file.seekable():
             raise NotFileError(f"{source_name(source)} cannot seek, and videos need it. Read it into bytes first.")
     try:
-        if file.seek(0, os.SEEK_END) == 0:
+        size = file.seek(0, os.SEEK_END)
+        if size == 0:
             raise VideoEmptyError(f"{source_name(source)} is 0 bytes long. Download or upload it again.")
+        if size > limits.max_bytes:
+            raise VideoTooLongError(
+                f"{source_name(source)} is {size} bytes long; the limit is {limits.max_bytes}."
+                " Cut it, re-encode it smaller, or raise max_bytes."
+            )
         file.seek(0)
         if not isinstance(file.read(0), bytes):
             raise TypeError(f"{source_name(source)} is open in text mode; open it with mode 'rb'.")
@@ -108,9 +122,52 @@ def _open_path(path: str) -> BinaryIO:
     raise VideoNotFoundError(f"{path!r} does not exist. Check the path.")
 
 
-def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.InputContainer:
+class FileView(io.RawIOBase):
+    """A position of its own in a file that several containers read at once.
+
+    Args:
+        file: Shared; only ever used under `lock`.
+    """
+
+    def __init__(self, file: BinaryIO, lock: threading.Lock):
+        self._file, self._lock, self._at = file, lock, 0
+        with lock:
+            self._end = file.seek(0, os.SEEK_END)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        if self._at >= self._end:
+            return b""  # damaged files lead FFmpeg to places where a file of the system cannot even seek
+        with self._lock:
+            self._file.seek(self._at)
+            data = self._file.read(size)
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """The new position, or -1, an error to FFmpeg, if that is before the file's beginning."""
+        at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._end}[whence]
+        if at < 0:
+            return -1
+        self._at = at
+        return at
+
+
+def open_container(
+    file: io.RawIOBase | BinaryIO, name: str, limits: Limits, *, quick: bool = False
+) -> av.container.InputContainer:
     """Let FFmpeg find out which container this is, by content alone.
 
+    Args:
+        quick: Decode nothing while opening. Then a stream may not know its pixel format and reordering yet.
     Raises:
         VideoError: If it is a playlist, cut short, or no video.
     """
@@ -123,7 +180,7 @@ def open_container(file: BinaryIO, name: str, max_pixels: int) -> av.container.I
         container = av.open(
             file,
             mode="r",
-            options=_decoder_options(max_pixels),  # for the few frames FFmpeg decodes while it opens
+            options=_decoder_options(limits) | ({"skip_frame": "all"} if quick else {}),  # for decoding while it opens
             container_options={"format_whitelist": f"{VIDEO_FORMATS},{AUDIO_FORMATS}", "protocol_whitelist": "none"},
             metadata_errors="replace",  # titles in CP949 are common
             buffer_size=1 << 17,
@@ -140,7 +197,7 @@ def _refuse_to_open(url: str, flags: int, options: dict) -> NoReturn:
     raise VideoFormatError(f"the video asks to open {url!r}; a video must be one file. Re-encode it into one.")
 
 
-def _why_not(file: BinaryIO, name: str) -> VideoError:
+def _why_not(file: io.RawIOBase | BinaryIO, name: str) -> VideoError:
     """Tell an mp4 that was cut short from something that never was a video."""
     size, position = file.seek(0, os.SEEK_END), 0
     while position + 8 <= size:
@@ -162,12 +219,14 @@ def _why_not(file: BinaryIO, name: str) -> VideoError:
 
 
 def find_video_stream(
-    container: av.container.InputContainer, name: str, max_pixels: int
+    container: av.container.InputContainer, name: str, limits: Limits, *, threads: int = 0
 ) -> av.video.stream.VideoStream:
     """The stream a player would show, ready to decode; cover pictures do not count.
 
+    Args:
+        threads: For decoding; 0 takes as many as there are cores.
     Raises:
-        VideoError: If there is none, no decoder for it, or its frames are too large.
+        VideoError: If there is none, no decoder for it that may be used, or its frames are too large.
     """
     best = container.streams.best("video")
     candidates = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
@@ -179,22 +238,47 @@ def find_video_stream(
     stream = next((s for s in candidates if s is best), candidates[0])
     if stream.codec_context is None:
         raise NotVideoError(f"{name}: this FFmpeg has no decoder for its video. Re-encode it as H.264.")
-    check_pixels(stream.codec_context.width, stream.codec_context.height, name, max_pixels)
+    codec = stream.codec_context.codec.name
+    if codec not in VIDEO_CODECS.split(","):
+        raise VideoCodecError(f"{name}: its codec {codec!r} is not one of those allowed. Re-encode it as H.264.")
+    check_pixels(stream.codec_context.width, stream.codec_context.height, name, limits)
     # With frame threads FFmpeg 5 to 8 decodes Theora wrongly after a repeated frame (opencv's ocean.ogv).
-    stream.thread_type = "SLICE" if stream.codec_context.codec.name in ("theora", "vp3") else "AUTO"
-    stream.codec_context.options = _decoder_options(max_pixels)  # on the container alone it does nothing for decoding
+    stream.thread_type = "SLICE" if codec in ("theora", "vp3") else "AUTO"
+    stream.codec_context.thread_count = threads
+    stream.codec_context.options = _decoder_options(limits)  # on the container alone it does nothing for decoding
     return stream
 
 
-def _decoder_options(max_pixels: int) -> dict[str, str]:
+def _decoder_options(limits: Limits) -> dict[str, str]:
     # FFmpeg counts the padding of its buffers too, so leave it room; `check_pixels` draws the exact line.
-    return {"max_pixels": str(max_pixels * 9 // 8 + (1 << 16))}
+    return {"max_pixels": str(limits.max_pixels * 9 // 8 + (1 << 16)), "codec_whitelist": VIDEO_CODECS}
 
 
-def check_pixels(width: int, height: int, name: str, max_pixels: int) -> None:
+def check_pixels(width: int, height: int, name: str, limits: Limits) -> None:
     """Raise `VideoTooLargeError` if a frame of this size is over the limit."""
-    if width * height > max_pixels:
+    if width * height > limits.max_pixels:
         raise VideoTooLargeError(
-            f"{name}: frame is {width}x{height} = {width * height / 1e6:.1f} MP; the limit is {max_pixels / 1e6:.1f}."
-            " Re-encode it smaller, or raise max_pixels."
+            f"{name}: frame is {width}x{height} = {width * height / 1e6:.1f} MP; the limit is"
+            f" {limits.max_pixels / 1e6:.1f}. Re-encode it smaller, or raise max_pixels."
         )
+
+
+class Opener:
+    """Opens one video again and again: containers of their own over one file.
+
+    Attributes:
+        name, limits, deadline: Of the video. The clock runs from here.
+        num_bytes: Length of the file.
+    """
+
+    def __init__(self, file: BinaryIO, name: str, limits: Limits):
+        self.name, self.limits, self.deadline = name, limits, Deadline(limits.max_seconds, name)
+        self.num_bytes = file.seek(0, os.SEEK_END)
+        self._file, self._lock = file, threading.Lock()
+
+    def open(
+        self, *, quick: bool = False, threads: int = 0
+    ) -> tuple[av.container.InputContainer, av.video.stream.VideoStream]:
+        """A container and its video stream; see `open_container` and `find_video_stream`."""
+        container = open_container(FileView(self._file, self._lock), self.name, self.limits, quick=quick)
+        return container, find_video_stream(container, self.name, self.limits, threads=threads)

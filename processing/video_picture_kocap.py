@@ -1,9 +1,24 @@
-"""Show a decoded frame as a player does: upright, in display aspect, in RGB, already small."""
+"""Show a decoded frame as a player does: upright, in display aspect, in RGB, already small.
+
+- Colour: by the matrix and range the frame carries. Without a matrix it is BT.601, as for the ffmpeg program; HDR then
+  is BT.2020. Matrices FFmpeg cannot undo (YCgCo, ICtCp) are shown with that default instead of failing.
+- HDR (PQ and HLG) is tone-mapped, after scaling; wide-gamut SDR is not converted.
+- Transparent pixels lie on black, as in video players. Colours and alpha are scaled first and combined then, so edges
+  come out a little dark. VP8 and VP9 keep alpha beside the picture, where FFmpeg's own decoders, and so players, do not
+  look.
+- Interlaced frames: FFmpeg 8 scales the two fields apart and weaves them again, so a small picture would show the same
+  comb as a large one. Only the first field is taken. It has half the lines: shrunk to half or less nothing is lost, and
+  larger pictures are as soft as its lines stretched to the full height. Film flagged as interlaced is treated alike.
+"""
 
 import av.video.frame
 import av.video.reformatter
 import av.video.stream
 import numpy as np
+from av.video.format import VideoFormat
+from av.video.reformatter import Colorspace
+
+from .tone_mapping_kocap import HDR_TRANSFERS, tone_map
 
 MAX_STRETCH = 16  # sample aspect ratios beyond this are broken headers
 SCALING = (
@@ -11,6 +26,21 @@ SCALING = (
     | av.video.reformatter.Interpolation.ACCURATE_RND
     | av.video.reformatter.Interpolation.FULL_CHR_H_INT
 )
+# AVColorSpace -> swscale's name for it. FFmpeg refuses to convert frames whose matrix it cannot undo.
+MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,  # constant luminance: nearest there is
+}
+FORMATS = {
+    # (HDR, alpha)
+    (False, False): "rgb24",
+    (False, True): "rgba",
+    (True, False): "rgb48le",
+    (True, True): "rgba64le",
+}
 
 
 class Picture:
@@ -39,12 +69,38 @@ class Picture:
     def render(self, frame: av.video.frame.VideoFrame, width: int, height: int) -> np.ndarray:
         """One frame as shown, uint8 `[3, height, width]`, RGB. Memory for a large frame is never taken twice."""
         stored_width, stored_height = (height, width) if self._transposed else (width, height)
-        small = self._reformatter.reformat(frame, stored_width, stored_height, "rgb24", interpolation=SCALING)
-        image = small.to_ndarray()  # [H, W, 3]
+        image = self._reformat(frame, stored_width, stored_height)
         if self._transposed:
             image = image.swapaxes(0, 1)
         image = image[:: -1 if self._flipped else 1, :: -1 if self._mirrored else 1]
         return image.transpose(2, 0, 1)
+
+    def _reformat(self, frame: av.video.frame.VideoFrame, width: int, height: int) -> np.ndarray:
+        """Colours, alpha, fields and size made plain; still stored orientation. uint8 `[height, width, 3]`."""
+        hdr, alpha = frame.color_trc in HDR_TRANSFERS, _may_be_transparent(frame.format)
+        matrix = MATRICES.get(frame.colorspace, Colorspace.BT2020 if hdr else Colorspace.ITU601)
+        num_fields = 2 if frame.interlaced_frame else 1
+        small = self._reformatter.reformat(
+            frame,
+            width,
+            height * num_fields,
+            FORMATS[hdr, alpha],
+            src_colorspace=matrix,
+            dst_colorspace=matrix,
+            interpolation=SCALING,
+        )
+        image = small.to_ndarray()[::num_fields]  # the first field alone
+        opacity = image[..., 3:]
+        image = image[..., :3]
+        if hdr:
+            image, opacity = tone_map(image, frame.color_trc, frame.color_primaries), opacity >> 8
+        if alpha:
+            image = ((image * opacity.astype(np.uint16) + 127) // 255).astype(np.uint8)
+        return image
+
+
+def _may_be_transparent(pixel_format: VideoFormat) -> bool:
+    return pixel_format.has_palette or any(component.is_alpha for component in pixel_format.components)
 
 
 def _display_matrix(frame: av.video.frame.VideoFrame) -> tuple[int, int, int, int]:

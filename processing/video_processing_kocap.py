@@ -1,5 +1,7 @@
 """Clips to pixel values: choose times, read frames, resize, normalise."""
 
+import dataclasses
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,28 +16,47 @@ from transformers.image_utils import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_S
 from transformers.processing_utils import VideosKwargs
 from transformers.video_utils import VideoMetadata
 
-from .frame_sampling_kocap import DEFAULT_MAX_FRAMES, sample_indices, sample_times
-from .video_errors_kocap import FramesError
+from .frame_sampling_kocap import DEFAULT_MAX_FRAMES, Sampling, sample_indices
+from .video_errors_kocap import FramesError, VideoWarning
+from .video_isolation_kocap import read_frames_isolated
 from .video_reading_kocap import read_frames
 
-SAMPLING_NAMES = ("num_frames", "fps", "max_frames")
+logger = logging.getLogger(__name__)
+
+READING_NAMES = ("num_frames", "fps", "max_frames", "follow_scenes", "read_mode", "isolated")
 
 
 class KoCapVideosKwargs(VideosKwargs, total=False):
-    """As transformers' VideosKwargs, and `max_frames`: the ceiling when sampling by `fps`."""
+    """As transformers' VideosKwargs, and how to read.
+
+    Args:
+        max_frames: Ceiling when sampling by `fps`.
+        follow_scenes: Look at every shot of the clip at least once, as far as the frames last.
+        read_mode: `exact`, `keyframe` or `auto`; see `read_frames`.
+        isolated: Decode in a process of its own, for files from strangers.
+    """
 
     max_frames: int | None
+    follow_scenes: bool | None
+    read_mode: str | None
+    isolated: bool | None
 
 
 @dataclass
 class ClipMetadata(VideoMetadata):
-    """transformers' VideoMetadata with the frames' true times.
+    """transformers' VideoMetadata with the frames' true times, and how they were chosen and read.
 
     Args:
         times_s: Seconds of every frame from the clip's start, `[T]`; None when frames came without times.
+        sampling: The Sampling that chose them, as a dict; None for frames that were given.
+        read_mode: `exact` or `keyframe`; None for frames that were given.
+        warnings: What was odd about the file.
     """
 
     times_s: list[float] | None = None
+    sampling: dict | None = None
+    read_mode: str | None = None
+    warnings: tuple[VideoWarning, ...] = ()
 
     @property
     def timestamps(self) -> list[float]:
@@ -107,46 +128,62 @@ class KoCapVideoProcessor(BaseVideoProcessor):
     num_frames = 8
     fps = None
     max_frames = DEFAULT_MAX_FRAMES
+    follow_scenes = False
+    read_mode = "auto"
+    isolated = False
     valid_kwargs = KoCapVideosKwargs
     model_input_names = ["pixel_values_videos", "pixel_values_videos_mask"]
 
     def fetch_videos(
-        self, videos: Any, video_metadata: Sequence | None = None, *, do_sample_frames: bool | None = None, **sampling
+        self, videos: Any, video_metadata: Sequence | None = None, *, do_sample_frames: bool | None = None, **reading
     ) -> tuple[list[torch.Tensor], list[ClipMetadata]]:
-        """Read or take every clip's frames.
+        """Read or take every clip's frames. What is odd about a file is logged, and noted in its metadata.
 
         Args:
             videos: See `as_clips`.
             video_metadata: For clips given as frames: one VideoMetadata or dict per clip (`fps`, `times_s`, ...).
             do_sample_frames: False takes given frames as they are; otherwise too many of them are thinned out.
-            **sampling: `num_frames`, or `fps` with `max_frames`. Default: the processor's own.
+            **reading: `num_frames`, or `fps` with `max_frames`; `follow_scenes`, `read_mode`, `isolated`. Default: the
+                processor's own.
         Returns:
             Per clip uint8 `[T, 3, H, W]`, and per clip its metadata.
         """
-        sampling = self._sampling(**sampling)
+        reading = {name: value for name, value in reading.items() if value is not None}
+        mode, isolated = reading.pop("read_mode", self.read_mode), reading.pop("isolated", self.isolated)
+        sampling = self._sampling(**reading)
         clips = as_clips(videos)
         given = [None] * len(clips) if video_metadata is None else _as_list(video_metadata)
         if len(given) != len(clips):
             raise ValueError(f"{len(clips)} videos came with {len(given)} video_metadata; pass one per video.")
         results = [
-            self._read(clip, sampling)
+            self._read(clip, sampling, mode, isolated=isolated)
             if _is_source(clip)
             else self._take(as_frames(clip), metadata, sampling, do_sample_frames)
             for clip, metadata in zip(clips, given, strict=True)
         ]
         return [frames for frames, _ in results], [metadata for _, metadata in results]
 
-    def _sampling(self, num_frames: int | None = None, fps: float | None = None, max_frames: int | None = None) -> dict:
+    def _sampling(
+        self,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        max_frames: int | None = None,
+        follow_scenes: bool | None = None,
+    ) -> Sampling:
         if num_frames is not None and fps is not None:
             raise ValueError(f"num_frames is {num_frames} and fps is {fps}; give one of them.")
         if num_frames is None and fps is None:
             num_frames, fps = (self.num_frames, None) if self.fps is None else (None, self.fps)
-        return {"num_frames": num_frames, "fps": fps, "max_frames": max_frames or self.max_frames}
+        follow_scenes = self.follow_scenes if follow_scenes is None else follow_scenes
+        strategy = "scene" if follow_scenes else "uniform" if fps is None else "fps"
+        return Sampling(strategy, num_frames, fps, max_frames or self.max_frames)
 
-    def _read(self, source: Any, sampling: dict) -> tuple[torch.Tensor, ClipMetadata]:
-        # Read at twice the target at most: the final resize is then the same for large and small files.
-        edge = 2 * min(self.size["height"], self.size["width"])
-        frames = read_frames(source, lambda facts: sample_times(facts.duration_s, **sampling), shortest_edge=edge)
+    def _read(self, source: Any, sampling: Sampling, mode: Any, *, isolated: bool) -> tuple[torch.Tensor, ClipMetadata]:
+        # The shorter side at its final length: the rest of the resize only squeezes the longer one.
+        read = read_frames_isolated if isolated else read_frames
+        frames = read(source, sampling, size=min(self.size["height"], self.size["width"]), mode=mode)
+        for warning in frames.warnings:
+            logger.warning("%s", warning)
         facts = frames.facts
         metadata = ClipMetadata(
             total_num_frames=round(facts.duration_s * (facts.average_fps or 0)) or len(frames.times_s),
@@ -157,10 +194,13 @@ class KoCapVideoProcessor(BaseVideoProcessor):
             video_backend="kocap",
             frames_indices=[round(t * (facts.average_fps or 0)) for t in frames.times_s],
             times_s=[float(t) for t in frames.times_s],
+            sampling=dataclasses.asdict(sampling),
+            read_mode=frames.mode,
+            warnings=frames.warnings,
         )
         return torch.from_numpy(frames.data), metadata
 
-    def _take(self, frames: torch.Tensor, metadata, sampling: dict, do_sample_frames: bool | None):
+    def _take(self, frames: torch.Tensor, metadata, sampling: Sampling, do_sample_frames: bool | None):
         known = {
             name: value for name, value in dict(metadata or {}).items() if name in ClipMetadata.__dataclass_fields__
         }
@@ -174,10 +214,8 @@ class KoCapVideoProcessor(BaseVideoProcessor):
         for name, given in (("frames_indices", clip.frames_indices), ("times_s", times)):
             if given is not None and len(given) != len(frames):
                 raise FramesError(f"{len(frames)} frames came with {len(given)} {name}; give one per frame.")
-        wanted = sampling["num_frames"]
-        if wanted is None:
-            duration_s = clip.duration or (len(frames) / clip.fps if clip.fps else None)
-            wanted = len(sample_times(duration_s, **sampling)) if duration_s else sampling["max_frames"]
+        duration_s = clip.duration or (len(frames) / clip.fps if clip.fps else None)
+        wanted = sampling.num_frames or (sampling.count(duration_s) if duration_s else sampling.max_frames)
         if do_sample_frames is not False and len(frames) > wanted:
             chosen = sample_indices(len(frames), wanted).tolist()
             frames = frames[chosen]
@@ -192,11 +230,11 @@ class KoCapVideoProcessor(BaseVideoProcessor):
             `pixel_values_videos` float `[V, T, 3, S, S]`; when clips differ in T also `pixel_values_videos_mask`, bool
             `[V, T]`, False for padding; with `return_metadata=True` also `video_metadata`, one per clip.
         """
-        sampling = {name: kwargs.pop(name, None) for name in SAMPLING_NAMES}
+        reading = {name: kwargs.pop(name, None) for name in READING_NAMES}
         do_sample_frames = kwargs.pop("do_sample_frames", None)
         do_sample_frames = self.do_sample_frames if do_sample_frames is None else do_sample_frames
         metadata = kwargs.pop("video_metadata", None)
-        clips, metadata = self.fetch_videos(videos, metadata, do_sample_frames=do_sample_frames, **sampling)
+        clips, metadata = self.fetch_videos(videos, metadata, do_sample_frames=do_sample_frames, **reading)
         return super().preprocess(clips, video_metadata=metadata, do_sample_frames=False, **kwargs)
 
     def _preprocess(self, videos: list[torch.Tensor], return_tensors=None, **kwargs) -> BatchFeature:

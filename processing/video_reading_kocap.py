@@ -1,33 +1,28 @@
 """Read frames of a video by time: the one a player would show then, upright, in display aspect, already small.
 
-The surface is `probe`, `read_frames` and the two data classes; what happens inside may change.
+The surface is `probe`, `read_frames` and the data classes; what happens inside may change. The index says where
+keyframes are, a plan says where to seek and how far to decode, and independent parts of the plan are decoded side by
+side. A stream that cannot be planned for is decoded from its start.
 """
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
-import av.video.frame
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .video_decoding_kocap import Decoder, TimedFrame, frame_rate, measure_all, measure_tail, promised_end
-from .video_errors_kocap import FramesError
-from .video_opening_kocap import (
-    MAX_PIXELS,
-    VideoSource,
-    check_pixels,
-    find_video_stream,
-    open_container,
-    open_source,
-    source_name,
-)
-from .video_picture_kocap import Picture
+from .frame_sampling_kocap import Sampling, sample_times
+from .video_decoding_kocap import LostError
+from .video_errors_kocap import FramesError, VideoWarning
+from .video_index_kocap import frame_rate
+from .video_limits_kocap import Limits
+from .video_opening_kocap import Opener, VideoSource, check_pixels, open_source, source_name
+from .video_readers_kocap import InOrderReader, Mode, PlannedReader
 
-SEEK_AFTER_S = 10.0  # nearer than this, decoding from the start is cheap and cannot go wrong
-SAME_TIME_S = 1e-6  # absorbs float rounding between a caller's i / fps and a true PTS
-SHORTFALL = 0.05  # share; headers overstate by a frame or two, and sound may outlast the pictures a little
+Times = ArrayLike | Sampling | Callable[[float], ArrayLike]
+
+THUMBNAILS, THUMBNAIL_SIZE = 64, 36  # keyframes and pixels of their shorter side, enough to tell shots apart
 
 
 @dataclass(frozen=True)
@@ -55,13 +50,15 @@ class Frames:
     Attributes:
         data: uint8 `[T, 3, H, W]`, RGB.
         times_s: float64 `[T]`, when each frame is first shown, in seconds after the clip's first frame.
-        warnings: What a careful user would like to know, in English; empty when all is well.
+        mode: How they were read: `exact` or `keyframe`.
+        warnings: What a careful user would like to know; empty when all is well.
     """
 
     data: np.ndarray
     times_s: np.ndarray
     facts: VideoFacts
-    warnings: tuple[str, ...] = ()
+    mode: str = "exact"
+    warnings: tuple[VideoWarning, ...] = ()
 
     def __post_init__(self) -> None:
         if self.data.ndim != 4 or self.data.shape[1] != 3 or self.data.dtype != np.uint8 or self.data.size == 0:
@@ -78,25 +75,28 @@ class Frames:
 
     def __repr__(self) -> str:
         data, times_s = f"uint8 {list(self.data.shape)}", f"{self.times_s[0]:.3f} to {self.times_s[-1]:.3f}"
-        return f"Frames(data: {data}, times_s: {times_s}, facts: {self.facts}, warnings: {self.warnings})"
+        facts = f"facts: {self.facts}, mode: {self.mode}, warnings: {self.warnings}"
+        return f"Frames(data: {data}, times_s: {times_s}, {facts})"
 
 
-def probe(source: VideoSource, *, max_pixels: int = MAX_PIXELS) -> VideoFacts:
+def probe(source: VideoSource, *, limits: Limits | None = None) -> VideoFacts:
     """Learn what a clip is: one frame is decoded, the rest at most demuxed.
 
     Raises:
         VideoError: If the source is no video that can be read; see `code`.
     """
-    with open_source(source) as file:
-        return _Clip(file, source_name(source), max_pixels).facts
+    limits = limits or Limits()
+    with open_source(source, limits) as file:
+        return _Clip(file, source_name(source), limits).facts
 
 
 def read_frames(
     source: VideoSource,
-    times_s: ArrayLike | Callable[[VideoFacts], ArrayLike],
+    times_s: Times,
     *,
-    shortest_edge: int | None = None,
-    max_pixels: int = MAX_PIXELS,
+    size: int | None = None,
+    mode: Mode = "auto",
+    limits: Limits | None = None,
 ) -> Frames:
     """Read the frame shown at each time.
 
@@ -105,106 +105,74 @@ def read_frames(
 
     Args:
         source: Path, bytes, or seekable binary file object (left open). Never a URL.
-        times_s: float `[T]`, ascending seconds after the clip's first frame, or a function that chooses them.
-        shortest_edge: Scale down so that the shorter side has this many pixels; smaller clips stay as they are.
-        max_pixels: Refuse clips with larger frames.
+        times_s: float `[T]`, ascending seconds after the clip's first frame; or a `Sampling`, or a function, that
+            chooses them from the clip's duration in seconds.
+        size: Scale down so that the shorter side has this many pixels; smaller clips stay as they are.
+        mode: `exact` gives what a full decode would, bit by bit. `keyframe` gives the keyframes nearest to the times,
+            each once, so perhaps fewer frames; `times_s` of the result says which. `auto` is exact, but takes keyframes
+            where that would mean to decode more than 10 gigapixels (5000 frames of 1080p).
+        limits: Ceilings. Default: `Limits()`.
     Raises:
         VideoError: If the source is no video that can be read; see `code`.
-        ValueError: If the times are empty, not finite or not ascending, or `shortest_edge < 1`.
+        ValueError: If the times are empty, too many, not finite or not ascending, or `size < 1`.
     """
-    if shortest_edge is not None and shortest_edge < 1:
-        raise ValueError(f"shortest_edge is {shortest_edge}; it must be >= 1, or None to keep the size.")
-    with open_source(source) as file:
-        clip = _Clip(file, source_name(source), max_pixels)
-        wanted = _check_times(times_s(clip.facts) if callable(times_s) else times_s)
-        width, height = _shrink(clip.facts.width, clip.facts.height, shortest_edge)
-        data = np.empty((len(wanted), 3, height, width), np.uint8)
-        shown_s = np.empty(len(wanted))
-        for places, time_s, frame in _shown_at(clip.frames_from(wanted[0]), wanted):
-            data[places] = clip.picture.render(frame, width, height)  # [3, H, W] to all places at once
-            shown_s[places] = time_s
-        return Frames(data, shown_s, clip.facts, clip.warnings())
+    limits = limits or Limits()
+    if size is not None and size < 1:
+        raise ValueError(f"size is {size}; it must be >= 1, or None to keep the clip's own.")
+    if mode not in ("exact", "keyframe", "auto"):
+        raise ValueError(f"mode is {mode!r}; it must be exact, keyframe or auto.")
+    with open_source(source, limits) as file:
+        clip = _Clip(file, source_name(source), limits)
+        if isinstance(times_s, Sampling):
+            times_s = times_s.times(clip.facts.duration_s, clip.thumbnails)
+        elif callable(times_s):
+            times_s = times_s(clip.facts.duration_s)
+        return clip.read(_check_times(times_s, limits), size, mode)
 
 
-def _check_times(times_s: ArrayLike) -> np.ndarray:
+def _check_times(times_s: ArrayLike, limits: Limits) -> np.ndarray:
     times = np.asarray(times_s, dtype=np.float64)
     if times.ndim != 1 or times.size == 0 or not np.isfinite(times).all() or (np.diff(times) < 0).any():
         raise ValueError(f"times_s is {times}; it must be a list of at least one finite time, in ascending order.")
+    if len(times) > limits.max_frames:
+        raise ValueError(f"{len(times)} frames are wanted; the limit is {limits.max_frames}. Raise max_frames.")
     return times
 
 
-def _shrink(width: int, height: int, shortest_edge: int | None) -> tuple[int, int]:
-    scale = 1.0 if shortest_edge is None else min(1.0, shortest_edge / min(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _shown_at(
-    frames: Iterator[TimedFrame], wanted: np.ndarray
-) -> Iterator[tuple[slice, float, av.video.frame.VideoFrame]]:
-    """Yield (places in `wanted`, PTS, frame) for every frame shown at a wanted time; stop when all are served."""
-    done = 0
-    time_s, frame = next(frames)
-    for next_time_s, next_frame in frames:
-        stop = int(np.searchsorted(wanted, next_time_s - SAME_TIME_S))
-        if stop > done:
-            yield slice(done, stop), time_s, frame
-            done = stop
-        if done == len(wanted):
-            return
-        time_s, frame = next_time_s, next_frame
-    yield slice(done, len(wanted)), time_s, frame
-
-
 class _Clip:
-    """One video, measured and with its first frame decoded."""
+    """One video, opened and measured."""
 
-    def __init__(self, file: BinaryIO, name: str, max_pixels: int):
-        self._file, self._name, self._max_pixels = file, name, max_pixels
-        self._extent = measure_tail(*self._open()) or measure_all(*self._open())
-        container, stream = self._open()  # a fresh one each time: not every demuxer can seek back
-        self._decoder = Decoder(container, stream, name)
-        self._frames = self._decoder.frames()
-        self._first = next(self._frames)
-        self._promised_s = promised_end(container, stream)
-        self.picture = Picture(self._first[1], stream)
-        check_pixels(self.picture.width, self.picture.height, name, max_pixels)
+    def __init__(self, file: BinaryIO, name: str, limits: Limits):
+        self._opener = Opener(file, name, limits)
+        try:
+            self._reader = PlannedReader(self._opener)
+        except LostError:
+            self._reader = InOrderReader(self._opener)
+        stream, picture = self._reader.stream, self._reader.picture
+        check_pixels(picture.width, picture.height, name, limits)
         self.facts = VideoFacts(
-            duration_s=self._duration_s(),
-            width=self.picture.width,
-            height=self.picture.height,
+            duration_s=round(max(self._reader.duration_s, 1 / frame_rate(stream)), 6),
+            width=picture.width,
+            height=picture.height,
             average_fps=float(stream.average_rate) if stream.average_rate else None,
-            rotation_degrees=self.picture.rotation_degrees,
+            rotation_degrees=picture.rotation_degrees,
             codec=stream.codec_context.codec.name,
         )
 
-    def _open(self):
-        container = open_container(self._file, self._name, self._max_pixels)
-        return container, find_video_stream(container, self._name, self._max_pixels)
+    def read(self, wanted_s: np.ndarray, size: int | None, mode: Mode) -> Frames:
+        """See `read_frames`."""
+        width, height = self.facts.width, self.facts.height
+        scale = 1.0 if size is None else min(1.0, size / min(width, height))
+        shape = max(1, round(width * scale)), max(1, round(height * scale))
+        try:
+            result = self._reader.read(wanted_s, shape, mode)
+        except LostError:
+            self._reader = InOrderReader(self._opener)
+            result = self._reader.read(wanted_s, shape, mode)
+        warnings = [*result.warnings, *self._reader.warnings()]
+        return Frames(result.data, result.times_s, self.facts, result.mode, tuple(warnings))
 
-    def _duration_s(self) -> float:
-        step_s, end_s = 1 / frame_rate(self._decoder.stream), self._extent.end_s
-        if end_s is None:
-            return max(self._extent.num_packets, 1) * step_s
-        return round(max(end_s - self._decoder.start_s, step_s), 6)
-
-    def frames_from(self, time_s: float) -> Iterator[TimedFrame]:
-        """Frames in order, the first of them shown at or before `time_s`, or the clip's first. Call once."""
-        if time_s < SEEK_AFTER_S:
-            return itertools.chain([self._first], self._frames)
-        sought = self._decoder.seek(time_s)
-        first = next(sought, None)
-        if first is not None and first[0] <= time_s:
-            return itertools.chain([first], sought)
-        self._decoder = Decoder(*self._open(), self._name)
-        return self._decoder.frames()
-
-    def warnings(self) -> tuple[str, ...]:
-        """Check that enough of what was tried decodes, and say what was odd."""
-        self._decoder.check()
-        found = self._decoder.warnings()
-        end_s, promised_s = self._extent.end_s, self._promised_s
-        if end_s is not None and promised_s is not None and promised_s - end_s > max(0.25, SHORTFALL * promised_s):
-            found.append(
-                f"the header promises {promised_s:.1f} s, but pictures end at {end_s:.1f} s; the file may be cut short"
-            )
-        return tuple(found)
+    def thumbnails(self) -> tuple[np.ndarray, np.ndarray]:
+        """Keyframes from all over the clip, uint8 `[K, 3, h, w]`, and when they are shown, float64 `[K]`."""
+        frames = self.read(sample_times(self.facts.duration_s, num_frames=THUMBNAILS), THUMBNAIL_SIZE, "keyframe")
+        return frames.data, frames.times_s

@@ -8,6 +8,7 @@ import av
 import numpy as np
 
 NUM_BARS = 6
+INTERLACED = av.codec.context.Flags.interlaced_dct.value | av.codec.context.Flags.interlaced_me.value
 
 
 def bars(index: int, width: int = 96, height: int = 64) -> np.ndarray:
@@ -64,6 +65,9 @@ def make_clip(
     muxer: dict[str, str] | None = None,
     piped: bool = False,
     pix_fmt: str = "yuv420p",
+    picture_format: str = "rgb24",
+    tags: dict[str, int] | None = None,
+    interlaced: bool = False,
 ) -> bytes:
     """Encode pictures (a number n means `bars(0..n-1)`) into a file's bytes.
 
@@ -71,6 +75,10 @@ def make_clip(
         times_ms: When each picture is shown; default: evenly, at `fps`.
         turn: Degrees counterclockwise, mirrored, flipped: written as a display matrix.
         piped: Write as into a pipe, so that the muxer cannot go back to fill in the duration.
+        interlaced: Code the lines of a picture as two fields.
+        picture_format: What the pictures' last dimension holds: "rgb24", "rgba", "rgb48le", "rgba64le".
+        tags: `colorspace`, `color_range`, `color_trc` and `color_primaries`, by FFmpeg's numbers. The first two are how
+            the pictures are converted, too.
     """
     pictures = [bars(i) for i in range(pictures)] if isinstance(pictures, int) else pictures
     height, width = pictures[0].shape[:2]
@@ -84,19 +92,35 @@ def make_clip(
         stream.codec_context.thread_count = 1
         if codec == "libx264":
             stream.options = {"preset": "veryfast", "bf": str(bframes), "sc_threshold": "0", "crf": "10"}
+        elif codec == "libx265":
+            parameters = f"log-level=none:bframes={bframes}:pools=none:frame-threads=1"
+            stream.options = {"preset": "ultrafast", "crf": "10", "x265-params": parameters}
+        elif codec == "libsvtav1":
+            stream.options = {"preset": "12", "crf": "10", "svtav1-params": "lp=1"}
         elif codec.startswith("libvpx"):
             stream.options = {"deadline": "realtime", "cpu-used": "8", "crf": "10", "b": "2M"}
+        if interlaced:
+            stream.codec_context.flags |= INTERLACED
+        for name, value in (tags or {}).items():
+            setattr(stream.codec_context, name, value)
         if aspect is not None:
             stream.codec_context.sample_aspect_ratio = aspect
         if turn is not None:
             stream.set_display_rotation(turn[0], hflip=turn[1], vflip=turn[2])
         for i, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt)
+            frame = av.VideoFrame.from_ndarray(picture, format=picture_format)
+            frame = frame.reformat(format=pix_fmt, **_conversion(tags or {}))
+            for name, value in (tags or {}).items():
+                setattr(frame, name, value)
             frame.pts = i if times_ms is None else times_ms[i]
             frame.time_base = stream.codec_context.time_base
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
     return bytes(sink.written) if isinstance(sink, Pipe) else sink.getvalue()
+
+
+def _conversion(tags: dict[str, int]) -> dict[str, int]:
+    return {f"dst_{name}": tags[name] for name in ("colorspace", "color_range") if name in tags}
 
 
 def make_sound(container: str, codec: str) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from corpus.scenes import contact_sheet, sample_scene, write_clip
-from processing.frame_sampling_kocap import sample_times
+from processing.frame_sampling_kocap import Sampling
 from processing.video_reading_kocap import read_frames
 
 HERE = Path(__file__).resolve().parent
@@ -24,7 +24,7 @@ def main() -> None:
     """Write clip.mp4, clip.png and scenes.jpg beside this file."""
     clip = HERE / "clip.mp4"
     write_clip(sample_scene(CLIP_SEED), clip)
-    frames = read_frames(clip, lambda facts: sample_times(facts.duration_s, num_frames=6), shortest_edge=180).data
+    frames = read_frames(clip, Sampling(num_frames=6), size=180).data
     rows = [np.concatenate(list(frames[row : row + 3].transpose(0, 2, 3, 1)), axis=1) for row in (0, 3)]
     Image.fromarray(np.concatenate(rows)).save(HERE / "clip.png", optimize=True)
     sheet = contact_sheet([sample_scene(seed) for seed in SHEET_SEEDS], columns=6, frame_size=(240, 135))

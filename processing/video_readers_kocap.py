@@ -1,0 +1,267 @@
+"""Two ways to the wanted frames: by a plan, parts of it side by side, or in order from the start."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import av.packet
+import numpy as np
+
+from .video_decoding_kocap import Decoder, LostError, RunDecoder, Tally, TimedFrame, shown_at
+from .video_errors_kocap import VideoWarning
+from .video_index_kocap import (
+    REORDER,
+    Run,
+    frame_rate,
+    index_cues,
+    index_samples,
+    index_scan,
+    nearest_keyframes,
+    packets,
+    plan_runs,
+    promised_end,
+)
+from .video_opening_kocap import Opener
+from .video_picture_kocap import Picture
+
+Mode = Literal["exact", "keyframe", "auto"]
+
+PLANNED_FORMATS = ("mov", "matroska", "mpegts", "flv", "ogg")  # their packets carry the true presentation times
+AUTO_PIXELS = 10_000_000_000  # `auto` decodes at most so many pixels exactly: about 5000 frames of 1080p
+DECODER_BYTES = 100_000_000  # decoded pictures held by all decoders of one clip, about
+HELD_FOR_KEYFRAMES, HELD_FOR_RUNS = 4, 12  # pictures a decoder holds
+SEEK_AFTER_S = 10.0  # without a plan: nearer than this, decoding from the start is cheap and cannot go wrong
+SHORTFALL = 0.05  # share; headers overstate by a frame or two, and sound may outlast the pictures a little
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """uint8 `[T, 3, H, W]`, float64 `[T]` seconds after the first frame, how they were read, and what was odd."""
+
+    data: np.ndarray
+    times_s: np.ndarray
+    mode: str
+    warnings: tuple[VideoWarning, ...] = ()
+
+
+class PlannedReader:
+    """Reads what an index shows to be the least.
+
+    Args:
+        opener: Opens containers of the video.
+    Attributes:
+        stream, picture: Of the video; the picture is its first frame's.
+        duration_s: From the first frame shown to the end of the last.
+    Raises:
+        LostError: If there is no index to plan with, or it leads nowhere.
+    """
+
+    def __init__(self, opener: Opener):
+        self._opener = opener
+        self._tally = Tally(opener.name)
+        container, self.stream = opener.open(quick=True, threads=1)
+        if not container.format.name.startswith(PLANNED_FORMATS):
+            raise LostError
+        self._promised_s = promised_end(container, self.stream)
+        source = packets(container, self.stream, opener.deadline)
+        self._origin_s, delay_s = _peek(source, float(self.stream.time_base or 1))
+        index = index_samples(container, self.stream, delay_s=delay_s, file_bytes=opener.num_bytes)
+        index = index or index_cues(container, self.stream, opener.deadline)
+        fresh = index is None
+        if index is None:
+            container, self.stream = opener.open(quick=True, threads=1)
+            scanned = packets(container, self.stream, opener.deadline)
+            index = index_scan(scanned, self.stream, opener.name, opener.limits)
+            container, self.stream = opener.open(quick=True, threads=1)
+        if not index.can_plan or index.end_s is None:
+            raise LostError
+        self._index, self._end_s = index, index.end_s
+        self._scout = RunDecoder(container, self.stream, index, self._tally, opener.deadline, fresh=fresh)
+        first = list(self._scout.pictures(Run(0, slice(0, 1), 1), np.array([self._origin_s])))
+        self._first = first[-1][2]
+        self.picture = Picture(self._first, self.stream)
+        self.duration_s = self._end_s - self._origin_s
+
+    def read(self, wanted_s: np.ndarray, size: tuple[int, int], mode: Mode) -> Result:
+        """Frames of the given (width, height) at the given times after the first frame.
+
+        Raises:
+            LostError: If a frame cannot be reached by seeking.
+        """
+        wanted_s = self._origin_s + np.maximum(wanted_s, 0.0)
+        runs = plan_runs(self._index, wanted_s)
+        pixels = sum(run.cost for run in runs) * self._first.width * self._first.height
+        if mode == "keyframe":
+            return self._read_keyframes(wanted_s, size)
+        if mode == "auto" and pixels > AUTO_PIXELS:
+            return self._read_keyframes(wanted_s, size, _instead_of_exact(pixels))
+        data = np.empty((len(wanted_s), 3, size[1], size[0]), np.uint8)
+        shown_s = np.empty(len(wanted_s))
+
+        def follow(part: Sequence[Run], decoder: RunDecoder, picture: Picture) -> None:
+            for run in part:
+                for places, time_s, frame in decoder.pictures(run, wanted_s[run.wanted]):
+                    data[run.wanted][places] = picture.render(frame, *size)  # [3, H, W] to all places at once
+                    shown_s[run.wanted][places] = time_s
+
+        costs = np.array([run.cost for run in runs])
+        self._side_by_side(follow, runs, costs, HELD_FOR_KEYFRAMES if costs.max() <= 2 else HELD_FOR_RUNS)
+        return Result(data, shown_s - self._origin_s, "exact")
+
+    def _read_keyframes(self, wanted_s: np.ndarray, size: tuple[int, int], *warnings: VideoWarning) -> Result:
+        found: dict[float, np.ndarray] = {}
+
+        def look(part: Sequence[int], decoder: RunDecoder, picture: Picture) -> None:
+            for place in part:
+                timed = decoder.keyframe(place)
+                if timed is not None:
+                    found[max(timed[0], self._origin_s)] = picture.render(timed[1], *size)
+
+        places = nearest_keyframes(self._index, wanted_s).tolist()
+        self._side_by_side(look, places, np.ones(len(places)), HELD_FOR_KEYFRAMES)
+        if not found:
+            raise LostError
+        times_s = sorted(found)
+        return Result(
+            np.stack([found[t] for t in times_s]), np.array(times_s) - self._origin_s, "keyframe", tuple(warnings)
+        )
+
+    def _side_by_side(
+        self, work: Callable[[Any, RunDecoder, Picture], None], jobs: Sequence, costs: np.ndarray, held: int
+    ) -> None:
+        """Share the jobs among as many decoders as there are cores and memory for, each with its share of threads."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        picture_bytes = sum(plane.buffer_size for plane in self._first.planes)
+        workers = max(1, min(cores, len(jobs), DECODER_BYTES // (held * picture_bytes)))
+        threads = cores // workers
+        decoders = [self._scout] if threads == 1 else []
+        while len(decoders) < workers:
+            container, stream = self._opener.open(quick=True, threads=threads)
+            tally = Tally(self._opener.name)
+            decoders.append(RunDecoder(container, stream, self._index, tally, self._opener.deadline, fresh=True))
+        pictures = [Picture(self._first, self.stream) for _ in decoders]
+        bounds = np.searchsorted(np.cumsum(costs), costs.sum() * np.arange(1, workers) / workers)
+        parts = [jobs[i:j] for i, j in itertools.pairwise([0, *bounds.tolist(), len(jobs)])]
+        try:
+            if workers == 1:
+                work(parts[0], decoders[0], pictures[0])
+            else:
+                with ThreadPoolExecutor(workers) as pool:
+                    list(pool.map(work, parts, decoders, pictures))
+        finally:
+            for decoder in decoders:
+                if decoder is not self._scout:
+                    self._tally.add(decoder.tally)
+        self._tally.check()
+
+    def warnings(self) -> list[VideoWarning]:
+        """What was odd so far."""
+        return [*self._tally.warnings(), *_cut_short(self._promised_s, self._end_s)]
+
+
+class InOrderReader:
+    """Decodes from the start: for streams without usable times or keyframes.
+
+    Args:
+        opener: Opens containers of the video.
+    Attributes:
+        stream, picture: Of the video; the picture is its first frame's.
+        duration_s: From the first frame shown to the end of the last.
+    """
+
+    def __init__(self, opener: Opener):
+        self._opener = opener
+        container, stream = opener.open()
+        scanned = packets(container, stream, opener.deadline)
+        self._index = index_scan(scanned, stream, opener.name, opener.limits)
+        self._begin()
+        self._used = False
+        first = next(self._frames)
+        self.picture = Picture(first[1], self.stream)
+        self._frames = itertools.chain([first], self._frames)
+        end_s, step_s = self._index.end_s, 1 / frame_rate(self.stream)
+        self.duration_s = max(self._index.num_packets, 1) * step_s if end_s is None else end_s - self._decoder.start_s
+
+    def _begin(self) -> None:
+        container, self.stream = self._opener.open()
+        self._promised_s = promised_end(container, self.stream)
+        self._tally = Tally(self._opener.name)
+        self._decoder = Decoder(container, self.stream, self._tally, self._opener.deadline)
+        self._frames = self._decoder.frames()
+
+    def read(self, wanted_s: np.ndarray, size: tuple[int, int], mode: Mode) -> Result:
+        """Frames of the given (width, height) at the given times after the first frame."""
+        data = np.empty((len(wanted_s), 3, size[1], size[0]), np.uint8)
+        shown_s = np.empty(len(wanted_s))
+        for places, time_s, frame in shown_at(self._frames_from(float(wanted_s[0])), wanted_s):
+            data[places] = self.picture.render(frame, *size)  # [3, H, W] to all places at once
+            shown_s[places] = time_s
+        self._tally.check()
+        return Result(data, shown_s, "exact", (_NO_INDEX,) if mode == "keyframe" else ())
+
+    def _frames_from(self, time_s: float) -> Iterator[TimedFrame]:
+        """Frames in order, the first of them shown at or before `time_s`, or the clip's first."""
+        if self._used:
+            self._begin()
+        self._used = True
+        if time_s < SEEK_AFTER_S:
+            return self._frames
+        sought = self._decoder.seek(time_s)
+        first = next(sought, None)
+        if first is not None and first[0] <= time_s:
+            return itertools.chain([first], sought)
+        self._begin()
+        return self._frames
+
+    def warnings(self) -> list[VideoWarning]:
+        """What was odd so far."""
+        odd = [*self._tally.warnings(), *self._decoder.warnings()]
+        return odd if self._index.end_s is None else [*odd, *_cut_short(self._promised_s, self._index.end_s)]
+
+
+def _peek(source: Iterator[av.packet.Packet], tick_s: float) -> tuple[float, float]:
+    """When the first picture is shown, and how much later than it is decoded the first packet is."""
+    first, shown = None, []
+    for packet in source:
+        if packet.pts is None:
+            raise LostError
+        first = first or packet
+        if shown and packet.dts is not None and packet.dts > min(shown):
+            break
+        if not packet.is_discard:
+            shown.append(packet.pts)
+        if len(shown) == REORDER:
+            break
+    if first is None or not shown:
+        raise LostError
+    return min(shown) * tick_s, (first.pts - (first.pts if first.dts is None else first.dts)) * tick_s
+
+
+def _instead_of_exact(pixels: int) -> VideoWarning:
+    return VideoWarning(
+        "W_KEYFRAMES",
+        f"the exact frames need {pixels / 1e9:.0f} gigapixels of decoding; the nearest keyframes were taken instead",
+        "영상이 길어 정확한 장면 대신 가장 가까운 키프레임을 사용했습니다.",
+    )
+
+
+_NO_INDEX = VideoWarning(
+    "W_NO_INDEX",
+    "keyframes cannot be found without decoding here, so the exact frames were read",
+    "키프레임 정보를 찾을 수 없어 영상을 처음부터 읽었습니다.",
+)
+
+
+def _cut_short(promised_s: float | None, end_s: float) -> list[VideoWarning]:
+    if promised_s is None or promised_s - end_s <= max(0.25, SHORTFALL * promised_s):
+        return []
+    return [
+        VideoWarning(
+            "W_CUT_SHORT",
+            f"the header promises {promised_s:.1f} s, but pictures end at {end_s:.1f} s; the file may be cut short",
+            f"파일 정보로는 {promised_s:.1f}초인데 {end_s:.1f}초까지만 들어 있습니다. 파일이 잘렸을 수 있습니다.",
+        )
+    ]
