@@ -18,9 +18,9 @@ from run_record import save_result
 from tqdm import tqdm
 
 from corpus.scenes import sample_scene, write_clip
-from evaluation.scene_accuracy import caption_clips, draw_clip, scene_scores
+from evaluation.scene_accuracy import caption_clips, scene_scores
 from modeling.captioner import EMBEDDED_MODEL, checkpoint_revision, load_captioner
-from training.scene_clips import HELD_OUT_SEED
+from training.scene_clips import HELD_OUT_SEED, draw_clip
 
 
 def main(
@@ -32,7 +32,7 @@ def main(
 ) -> None:
     """Score greedy captions of held-out scenes."""
     captioner = load_captioner(model)
-    processor = captioner.processor
+    video_processor = captioner.processor.video_processor
     scenes = [sample_scene(HELD_OUT_SEED + index) for index in range(count)]
     with tempfile.TemporaryDirectory() as folder:
         clips = []
@@ -42,10 +42,11 @@ def main(
                 write_clip(scene, path)
                 clips.append(str(path))
             else:
-                size = processor.video_processor.size["height"]
-                clips.append(draw_clip(scene, num_frames=processor.video_processor.num_frames, image_size=size))
+                size = video_processor.size["height"]
+                clip = draw_clip(scene, num_frames=video_processor.num_frames, image_size=size)
+                clips.append(clip["frames"])
         captions = caption_clips(
-            captioner.model, processor, clips, progress=lambda batches: tqdm(batches, desc="captions", unit="batch")
+            captioner, clips, progress=lambda batches: tqdm(batches, desc="captions", unit="batch")
         )
     scores = scene_scores(captions, scenes)
     print("| attribute | named correctly | with videos shuffled |\n|---|---|---|")
