@@ -50,10 +50,22 @@ class KoCapConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         self.vision_config = _sub_config(self.vision_config, "siglip_vision_model", vision_use_head=False)
         self.text_config = _sub_config(self.text_config, "qwen3")
-        # The text model's own config says whether its embeddings are tied; both places must agree for tie_weights().
-        self.tie_word_embeddings = bool(self.text_config.tie_word_embeddings)
+        self._follow_text_config()
         super().__post_init__(**kwargs)
         self._check()
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        loaded = super().from_dict(config_dict, **kwargs)
+        # transformers sets overrides, as of from_pretrained(..., spatial_pool_stride=1), on the finished config.
+        config = loaded[0] if isinstance(loaded, tuple) else loaded
+        config._follow_text_config()
+        config._check()
+        return loaded
+
+    def _follow_text_config(self) -> None:
+        # The text model's own config says whether its embeddings are tied; both places must agree for tie_weights().
+        self.tie_word_embeddings = bool(self.text_config.tie_word_embeddings)
 
     def _check(self) -> None:
         if self.spatial_pool_stride < 1:

@@ -4,10 +4,11 @@ import json
 
 import pytest
 from huggingface_hub.errors import StrictDataclassFieldValidationError
-from small_models import TEXTS, TOWERS, small_config
-from transformers import AutoConfig, CLIPConfig, Siglip2VisionConfig
+from small_models import TEXTS, TOWERS, small_config, small_model
+from transformers import AutoConfig, AutoModel, CLIPConfig, Siglip2VisionConfig
 
 from configuration.configuration_kocap import KoCapConfig
+from modeling.modeling_kocap import KoCapForConditionalGeneration
 
 
 def test_defaults_are_a_siglip_without_head_and_a_qwen3():
@@ -54,6 +55,28 @@ def test_files_and_dicts_give_back_the_same_config(tower, text, tmp_path):
 def test_errors_name_the_value_the_rule_and_the_way_out(kwargs, message):
     with pytest.raises(ValueError, match=message):
         small_config(**kwargs)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"spatial_pool_stride": 0}, r"spatial_pool_stride is 0; it must be >= 1"),
+        ({"vision_feature_layer": 3}, r"vision_feature_layer is 3; .* \[-3, 2\]"),
+        ({"text_config": {"vocab_size": 121}}, r"video_token_id is 121; it must be in \[0, 121\)"),
+    ],
+)
+def test_overrides_while_loading_are_checked_too(overrides, message, tmp_path):
+    model = small_model()
+    model.save_pretrained(tmp_path)
+    for auto_class in (AutoConfig, KoCapForConditionalGeneration, AutoModel):
+        with pytest.raises(ValueError, match=message):
+            auto_class.from_pretrained(tmp_path, **overrides)
+
+
+def test_a_good_override_counts_and_ties_follow_the_text_model(tmp_path):
+    small_config().save_pretrained(tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path, spatial_pool_stride=1, text_config={"tie_word_embeddings": True})
+    assert config.spatial_pool_stride == 1 and config.tie_word_embeddings
 
 
 def test_staged_encoders_have_a_width_per_stage():
