@@ -43,15 +43,17 @@ class RunArguments:
     model: str | None = field(default=None, metadata={"help": "Checkpoint to go on from; default: start from nothing."})
     frames: int | None = field(
         default=None,
-        metadata={"help": "Scenes the vision tower sees first, frame by frame; default: 48000, none with --model."},
+        metadata={"help": "Scenes the vision tower sees first, frame by frame; default: 64000, none with --model."},
     )
+    clips: int = field(default=36_000, metadata={"help": "Generated clips to see, each once."})
     camera_clips: int | None = field(
         default=None,
-        metadata={"help": "Then scenes of which it tells only the camera's motion; default: 32000, none with --model."},
+        metadata={
+            "help": "Scenes of which it tells only the camera's motion, halfway; default: 20000, none with --model."
+        },
     )
-    clips: int = field(default=48_000, metadata={"help": "Generated clips to see, each once."})
     batch_size: int = field(default=32, metadata={"help": "Clips per step."})
-    learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate (warm-up, then cosine)."})
+    learning_rate: float = field(default=1.5e-3, metadata={"help": "Peak learning rate (warm-up, then cosine)."})
     short_first: float = field(default=0.9, metadata={"help": "Share of short answers (facts, camera) at the start."})
     short_last: float = field(default=0.1, metadata={"help": "Share of short answers at the end."})
     first_seed: int = field(default=0, metadata={"help": "Seed of the first scene."})
@@ -61,9 +63,9 @@ class RunArguments:
 
     def __post_init__(self):
         if self.frames is None:
-            self.frames = 0 if self.model else 48_000
+            self.frames = 0 if self.model else 64_000
         if self.camera_clips is None:
-            self.camera_clips = 0 if self.model else 32_000
+            self.camera_clips = 0 if self.model else 20_000
 
 
 def start(run: RunArguments):
@@ -75,6 +77,31 @@ def start(run: RunArguments):
     scenes = [sample_scene(run.first_seed + index) for index in range(5_000)]
     texts = [text for scene in scenes for text in (describe(scene), describe_briefly(scene))]
     return build_tiny(train_tokenizer([*texts, *[CAPTION_PROMPT, BRIEF_PROMPT, CAMERA_PROMPT, SYSTEM_PROMPT] * 1_000]))
+
+
+def list_phases(run: RunArguments, num_frames: int, image_size: int) -> dict[str, SceneClips]:
+    """Clips in the order of training, no scene twice: captions, the camera's motion from two frames, captions again.
+
+    A language model that cannot speak yet does not learn to compare frames, and in a caption the camera's motion is one
+    word in fifty; so it is asked for by itself, in between.
+    """
+    first, last = run.short_first, run.short_last
+    camera = {"short_share": (1.0, 1.0), "camera_share": 1.0, "ends_only": True}
+    wanted = {"captions": (run.clips, {"short_share": (first, last)})}
+    if run.camera_clips:
+        half = run.clips // 2
+        wanted = {
+            "first-captions": (half, {"short_share": (first, (first + last) / 2)}),
+            "camera": (run.camera_clips, camera),
+            "captions": (run.clips - half, {"short_share": ((first + last) / 2, last)}),
+        }
+    phases, first_seed = {}, run.first_seed + (run.frames or 0)
+    for phase, (count, options) in wanted.items():
+        phases[phase] = SceneClips(
+            count, first_seed=first_seed, num_frames=num_frames, image_size=image_size, **options
+        )
+        first_seed += count
+    return phases
 
 
 def save(model, processor, folder: Path) -> None:
@@ -111,47 +138,35 @@ def main() -> None:
         "seed": run.seed,
     }
 
-    def arguments(batch_size: int, warmup_steps: int) -> TrainingArguments:
+    def arguments(batch_size: int) -> TrainingArguments:
         return TrainingArguments(
-            per_device_train_batch_size=batch_size, learning_rate=run.learning_rate, warmup_steps=warmup_steps, **common
+            per_device_train_batch_size=batch_size, learning_rate=run.learning_rate, warmup_steps=100, **common
         )
-
-    def clips(count: int, first_seed: int, **kwargs) -> SceneClips:
-        num_frames = processor.video_processor.num_frames
-        return SceneClips(count, first_seed=first_seed, num_frames=num_frames, image_size=image_size, **kwargs)
 
     if run.frames:
         facts = list_facts(run.first_seed)
         Trainer(
             model=FrameClassifier(model.model.vision_tower, len(facts)),
-            args=arguments(2 * run.batch_size, 100),
+            args=arguments(2 * run.batch_size),
             train_dataset=SceneFrames(facts, count=run.frames, first_seed=run.first_seed, image_size=image_size),
             data_collator=FrameCollator(processor),
         ).train()
         save(model, processor, run_folder / "after-frames")
-    if run.camera_clips:
-        first_seed = run.first_seed + run.frames
-        Trainer(
+    history: list[dict] = []
+    for phase, clips in list_phases(run, processor.video_processor.num_frames, image_size).items():
+        trainer = Trainer(
             model=model,
-            args=arguments(4 * run.batch_size, 20),
-            train_dataset=clips(run.camera_clips, first_seed, short_share=(1.0, 1.0), camera_share=1.0, ends_only=True),
+            args=arguments(4 * run.batch_size if phase == "camera" else run.batch_size),
+            train_dataset=clips,
             data_collator=CaptionCollator(processor),
-        ).train()
-        save(model, processor, run_folder / "after-camera")
-    trainer = Trainer(
-        model=model,
-        args=arguments(run.batch_size, 100),
-        train_dataset=clips(
-            run.clips,
-            run.first_seed + run.frames + run.camera_clips,
-            short_share=(run.short_first, run.short_last),
-        ),
-        data_collator=CaptionCollator(processor),
-        callbacks=[SceneWatch(processor, every=run.watch_every)] if run.watch_every else [],
-    )
-    trainer.train()
+            callbacks=[SceneWatch(processor, every=run.watch_every)] if run.watch_every and phase != "camera" else [],
+        )
+        trainer.train()
+        done = history[-1]["step"] if history else 0
+        history += [entry | {"step": done + entry["step"]} for entry in trainer.state.log_history]
+        save(model, processor, run_folder / f"after-{phase}")
     save(model, processor, output)
-    plot_run(trainer.state.log_history, output / "training.png")
+    plot_run(history, output / "training.png")
     print(f"saved {output}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
 
 

@@ -1,56 +1,36 @@
 """Does a caption name what the generated scene shows? Attribute by attribute, against the known truth."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-import torch
-from transformers import GenerationConfig
 
 from corpus.scene_attributes import named_attributes
 from corpus.scene_captions import describe
-from corpus.scenes import Scene, render_frames
-from processing.frame_sampling_kocap import sample_times
-from processing.vision_tokens_kocap import CAPTION_PROMPT
+from corpus.scenes import Scene
+from processing.pipeline_kocap import KoCapPipeline
 
 ONE_OF = ("place", "time", "weather", "season", "camera")  # every scene has exactly one (its season may be invisible)
 
 
-def draw_clip(scene: Scene, *, num_frames: int, image_size: int) -> np.ndarray:
-    """The frames a model looks at, drawn without a video file: uint8 `[T, 3, S, S]`."""
-    times_s = sample_times(scene.duration_s, num_frames=num_frames)
-    return render_frames(scene, times_s, height=image_size, width=image_size)
-
-
-@torch.inference_mode()
 def caption_clips(
-    model, processor, clips: Sequence, *, max_new_tokens: int = 256, batch_size: int = 25, progress: Callable = iter
+    pipe: KoCapPipeline,
+    clips: Sequence,
+    *,
+    max_new_tokens: int = 256,
+    batch_size: int = 25,
+    progress: Callable[[Sequence], Iterable] = iter,
 ) -> list[str]:
     """Greedy captions.
 
     Args:
-        clips: Whatever the processor takes as a clip: frames, paths, bytes.
+        clips: Whatever the pipeline takes as a clip: frames, paths, bytes.
         progress: Wraps the batches, e.g. `tqdm`.
     """
+    options = {"do_sample": False, "max_new_tokens": max_new_tokens}
     captions = []
-    generation_config = GenerationConfig.from_dict(
-        model.generation_config.to_dict() | {"do_sample": False, "max_new_tokens": max_new_tokens}
-    )
     for start in progress(range(0, len(clips), batch_size)):
-        chats = [
-            [{"role": "user", "content": [{"type": "video", "video": clip}, {"type": "text", "text": CAPTION_PROMPT}]}]
-            for clip in clips[start : start + batch_size]
-        ]
-        inputs = processor.apply_chat_template(
-            chats,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs={"padding": True, "padding_side": "left"},
-        ).to(model.device, model.dtype)
-        output_ids = model.generate(**inputs, generation_config=generation_config)
-        new_ids = output_ids[:, inputs["input_ids"].shape[1] :]
-        captions += [text.strip() for text in processor.batch_decode(new_ids, skip_special_tokens=True)]
+        batch = list(clips[start : start + batch_size])
+        captions += [result["generated_text"] for result in pipe(batch, batch_size=len(batch), generate_kwargs=options)]
     return captions
 
 

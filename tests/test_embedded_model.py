@@ -3,9 +3,9 @@
 import pytest
 
 from corpus.scenes import sample_scene
-from evaluation.scene_accuracy import caption_clips, draw_clip, scene_scores
+from evaluation.scene_accuracy import caption_clips, scene_scores
 from modeling.captioner import EMBEDDED_MODEL, load_captioner
-from training.scene_clips import HELD_OUT_SEED
+from training.scene_clips import HELD_OUT_SEED, draw_clip
 
 
 @pytest.fixture(scope="module")
@@ -13,8 +13,8 @@ def scores() -> dict[str, float]:
     captioner = load_captioner(EMBEDDED_MODEL)
     scenes = [sample_scene(HELD_OUT_SEED + 50_000 + index) for index in range(30)]
     size = captioner.processor.video_processor.size["height"]
-    clips = [draw_clip(scene, num_frames=8, image_size=size) for scene in scenes]
-    return scene_scores(caption_clips(captioner.model, captioner.processor, clips), scenes)
+    clips = [draw_clip(scene, num_frames=8, image_size=size)["frames"] for scene in scenes]
+    return scene_scores(caption_clips(captioner, clips), scenes)
 
 
 @pytest.mark.parametrize(("attribute", "least"), [("unique", 0.9), ("place", 0.8), ("time", 0.8), ("weather", 0.7)])

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, HfArgumentParser
 
 from corpus.scene_captions import describe, describe_briefly
 from corpus.scenes import sample_scene
 from processing.vision_tokens_kocap import CAPTION_PROMPT
+from train import RunArguments, list_phases
 from training.loss_curve import plot_run
 from training.scene_clips import BRIEF_PROMPT, CAMERA_PROMPT, HELD_OUT_SEED, SceneClips
 from training.tiny_model import SPECIAL_TOKENS, train_tokenizer
@@ -69,6 +70,25 @@ def test_plot_run_writes_a_picture(tmp_path):
     assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    ("given", "frames"),
+    [([], 64_000), (["--model", "m"], 0), (["--frames", "0"], 0), (["--model", "m", "--frames", "32"], 32)],
+)
+def test_a_checkpoint_needs_no_first_frames_unless_they_are_asked_for(given, frames):
+    (run,) = HfArgumentParser(RunArguments).parse_args_into_dataclasses(["--output", "o", *given])
+    assert run.frames == frames
+
+
+def test_phases_share_no_scene_and_go_on_where_the_frames_ended():
+    arguments = ["--output", "o", "--frames", "10", "--clips", "7", "--camera_clips", "5", "--first_seed", "100"]
+    (run,) = HfArgumentParser(RunArguments).parse_args_into_dataclasses(arguments)
+    phases = list_phases(run, num_frames=2, image_size=8)
+    seeds = [clips[index]["seed"] for clips in phases.values() for index in range(len(clips))]
+    assert list(phases) == ["first-captions", "camera", "captions"]
+    assert seeds == list(range(110, 122))
+    assert {phases["camera"][index]["prompt"] for index in range(5)} == {CAMERA_PROMPT}
+
+
 @pytest.mark.slow
 def test_train_makes_a_checkpoint_and_goes_on_from_it(tmp_path):
     command = [
@@ -76,10 +96,6 @@ def test_train_makes_a_checkpoint_and_goes_on_from_it(tmp_path):
         "train.py",
         "--clips",
         "96",
-        "--frames",
-        "32",
-        "--camera_clips",
-        "64",
         "--batch_size",
         "4",
         "--watch_every",
@@ -88,25 +104,14 @@ def test_train_makes_a_checkpoint_and_goes_on_from_it(tmp_path):
         "0",
     ]
     first, second = tmp_path / "first", tmp_path / "second"
-    subprocess.run([*command, "--output", str(first)], cwd=ROOT, check=True, capture_output=True, timeout=500)
+    from_nothing = [*command, "--frames", "32", "--camera_clips", "64", "--output", str(first)]
+    subprocess.run(from_nothing, cwd=ROOT, check=True, capture_output=True, timeout=500)
     assert {"model.safetensors", "config.json", "processor_config.json", "training.png"} <= {
         p.name for p in first.iterdir()
     }
     assert (first / "model.safetensors").stat().st_size < 12_000_000
 
-    again = [
-        *command,
-        "--output",
-        str(second),
-        "--model",
-        str(first),
-        "--clips",
-        "8",
-        "--frames",
-        "0",
-        "--camera_clips",
-        "0",
-    ]
+    again = [*command, "--output", str(second), "--model", str(first), "--clips", "8"]
     subprocess.run(again, cwd=ROOT, check=True, capture_output=True, timeout=500)
     before, after = (safe_open(folder / "model.safetensors", "pt") for folder in (first, second))
     moved = {key for key in before.keys() if not before.get_tensor(key).equal(after.get_tensor(key))}  # noqa: SIM118

@@ -4,13 +4,22 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from corpus.scene_captions import describe, describe_briefly
-from corpus.scenes import render_frames, sample_scene
+from corpus.scenes import Scene, render_frames, sample_scene
 from processing.frame_sampling_kocap import sample_times
 from processing.vision_tokens_kocap import CAPTION_PROMPT
 
 BRIEF_PROMPT = "이 영상의 핵심 요소를 나열해주세요."
 CAMERA_PROMPT = "카메라는 어떻게 움직이나요?"
 HELD_OUT_SEED = 1_000_000_000  # training seeds stay below, evaluation seeds start here
+
+
+def draw_clip(scene: Scene, *, num_frames: int, image_size: int, ends_only: bool = False) -> dict:
+    """What a model looks at, drawn without a video file: `frames` uint8 `[T, 3, S, S]` and `times_s` `[T]`."""
+    times_s = sample_times(scene.duration_s, num_frames=num_frames)
+    if ends_only:
+        times_s = times_s[[0, -1]]
+    frames = render_frames(scene, times_s, height=image_size, width=image_size)
+    return {"frames": frames, "times_s": times_s.tolist()}
 
 
 class SceneClips(Dataset):
@@ -59,22 +68,14 @@ class SceneClips(Dataset):
     def __getitem__(self, index: int) -> dict:
         """`frames` uint8 `[T, 3, S, S]`, `times_s` `[T]`, `prompt`, `answer`, `seed`."""
         scene = sample_scene(self.first_seed + index)
-        times_s = sample_times(scene.duration_s, num_frames=self.num_frames)
-        if self.ends_only:
-            times_s = times_s[[0, -1]]
         prompt = self._prompt(scene.seed, index / self.count)
         answers = {
             CAPTION_PROMPT: lambda: describe(scene),
             BRIEF_PROMPT: lambda: describe_briefly(scene),
             CAMERA_PROMPT: lambda: str(scene.camera),
         }
-        return {
-            "frames": render_frames(scene, times_s, height=self.image_size, width=self.image_size),
-            "times_s": times_s.tolist(),
-            "prompt": prompt,
-            "answer": answers[prompt](),
-            "seed": scene.seed,
-        }
+        clip = draw_clip(scene, num_frames=self.num_frames, image_size=self.image_size, ends_only=self.ends_only)
+        return clip | {"prompt": prompt, "answer": answers[prompt](), "seed": scene.seed}
 
     def _prompt(self, seed: int, progress: float) -> str:
         first, last = self.short_share

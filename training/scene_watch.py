@@ -5,9 +5,10 @@ import logging
 from transformers import TrainerCallback
 
 from corpus.scenes import sample_scene
-from evaluation.scene_accuracy import caption_clips, draw_clip, scene_scores
+from evaluation.scene_accuracy import caption_clips, scene_scores
+from processing.pipeline_kocap import KoCapPipeline
 
-from .scene_clips import HELD_OUT_SEED
+from .scene_clips import HELD_OUT_SEED, draw_clip
 
 logger = logging.getLogger(__name__)
 
@@ -26,13 +27,14 @@ class SceneWatch(TrainerCallback):
         size = processor.video_processor.size["height"]
         self.scenes = [sample_scene(HELD_OUT_SEED + 10_000 + index) for index in range(count)]
         num_frames = processor.video_processor.num_frames
-        self.clips = [draw_clip(scene, num_frames=num_frames, image_size=size) for scene in self.scenes]
+        self.clips = [draw_clip(scene, num_frames=num_frames, image_size=size)["frames"] for scene in self.scenes]
 
     def on_step_end(self, args, state, control, *, model, **kwargs):
         if state.global_step % self.every and state.global_step != state.max_steps:
             return
         model.eval()
-        captions = caption_clips(model, self.processor, self.clips)
+        pipe = KoCapPipeline(model=model, processor=self.processor, device=model.device)  # stay where training put it
+        captions = caption_clips(pipe, self.clips)
         model.train()
         scores = scene_scores(captions, self.scenes)
         state.log_history.append({"step": state.global_step} | {f"watch_{key}": value for key, value in scores.items()})
