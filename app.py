@@ -62,13 +62,13 @@ def make_examples(folder: Path) -> list[Path]:
 
 
 def look(pipe: KoCapPipeline, video: str, *, num_frames: int) -> tuple[dict, list[tuple]]:
-    """Decode a clip and prepare it for the model, on the CPU.
+    """Decode a clip, in a process of its own, and prepare it for the model, on the CPU.
 
     Returns:
         What `pipe.forward` takes, and the frames for `gr.Gallery`: (uint8 `[H, W, 3]`, time) pairs.
     """
     processor: Any = pipe.processor  # typed as optional by transformers
-    (frames,), metadata = processor.video_processor.fetch_videos(video, num_frames=num_frames)
+    (frames,), metadata = processor.video_processor.fetch_videos(video, num_frames=num_frames, isolated=True)
     content = [{"type": "video", "video": frames}, {"type": "text", "text": CAPTION_PROMPT}]
     batch = {"chats": [[{"role": "user", "content": content}]], "video_metadata": metadata}
     inputs = pipe.preprocess(batch, num_frames=len(frames))

@@ -26,10 +26,12 @@ def main(
     frames: Annotated[int | None, typer.Option(min=1, help="한 영상에서 볼 프레임 수 (기본값: 모델이 정한 수)")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="생성할 최대 토큰 수")] = 768,
     prompt: Annotated[str, typer.Option(help="모델에게 할 요청")] = CAPTION_PROMPT,
+    scenes: Annotated[bool, typer.Option("--scenes", help="장면이 바뀌는 곳을 찾아 장면마다 한 번 이상 보기")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="한 줄에 JSON 객체 하나씩 출력")] = False,
 ) -> None:
     """영상을 보고 한국어로 자세히 설명합니다."""
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    logging.getLogger("processing").setLevel(logging.ERROR)  # warnings about files are printed in Korean below
     try:
         captioner = load_captioner(model)
     except OSError as error:
@@ -37,6 +39,7 @@ def main(
         raise typer.Exit(2) from None
     settings = {
         "num_frames": frames or captioner.processor.video_processor.num_frames,
+        "follow_scenes": scenes,
         "max_new_tokens": max_new_tokens,
         "prompt": prompt,
     }
@@ -46,19 +49,27 @@ def main(
         record: dict[str, Any] = {"file": str(video)}
         try:
             (result,) = captioner(
-                video, prompt, num_frames=settings["num_frames"], generate_kwargs={"max_new_tokens": max_new_tokens}
+                video,
+                prompt,
+                num_frames=settings["num_frames"],
+                follow_scenes=scenes,
+                generate_kwargs={"max_new_tokens": max_new_tokens},
             )
         except VideoError as error:
             failed = True
             tqdm.write(f"{video}: [{error.code}] {error.message_ko}\n  {error}", file=sys.stderr)
             record["error"] = {"code": error.code, "message": str(error), "message_ko": error.message_ko}
         else:
+            warnings = result.get("warnings", [])
+            for warning in warnings:
+                tqdm.write(f"{video}: [{warning.code}] {warning.message_ko}\n  {warning}", file=sys.stderr)
             record |= {
                 "caption": result["generated_text"],
                 "model": Path(model).name if Path(model).is_dir() else model,
                 "revision": revision,
                 "frame_times_s": [round(time_s, 3) for time_s in result["frame_times_s"]],
                 "settings": settings,
+                "warnings": [str(warning) for warning in warnings],
             }
         if as_json:
             print(json.dumps(record, ensure_ascii=False), flush=True)
