@@ -16,7 +16,7 @@ import typer
 from tqdm import tqdm
 
 from modeling.captioner import EMBEDDED_MODEL, checkpoint_revision, load_captioner
-from processing.video_errors_kocap import VideoError
+from processing.video_errors_kocap import VideoError, VideoWarning
 from processing.vision_tokens_kocap import CAPTION_PROMPT
 
 
@@ -57,12 +57,12 @@ def main(
             )
         except VideoError as error:
             failed = True
-            tqdm.write(f"{video}: [{error.code}] {error.message_ko}\n  {error}", file=sys.stderr)
+            tell(video, error)
             record["error"] = {"code": error.code, "message": str(error), "message_ko": error.message_ko}
         else:
             warnings = result.get("warnings", [])
             for warning in warnings:
-                tqdm.write(f"{video}: [{warning.code}] {warning.message_ko}\n  {warning}", file=sys.stderr)
+                tell(video, warning)
             record |= {
                 "caption": result["generated_text"],
                 "model": Path(model).name if Path(model).is_dir() else model,
@@ -77,6 +77,11 @@ def main(
             print(record["caption"] if len(videos) == 1 else f"{video}\n{record['caption']}\n", flush=True)
     if failed:
         raise typer.Exit(1)
+
+
+def tell(video: Path, odd: VideoError | VideoWarning) -> None:
+    """Say on stderr, in both languages, what is wrong or odd about a file."""
+    tqdm.write(f"{video}: [{odd.code}] {odd.message_ko}\n  {odd}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -127,12 +127,11 @@ class FileView(io.RawIOBase):
 
     Args:
         file: Shared; only ever used under `lock`.
+        num_bytes: Its length.
     """
 
-    def __init__(self, file: BinaryIO, lock: threading.Lock):
-        self._file, self._lock, self._at = file, lock, 0
-        with lock:
-            self._end = file.seek(0, os.SEEK_END)
+    def __init__(self, file: BinaryIO, lock: threading.Lock, num_bytes: int):
+        self._file, self._lock, self._end, self._at = file, lock, num_bytes, 0
 
     def readable(self) -> bool:
         return True
@@ -280,5 +279,6 @@ class Opener:
         self, *, quick: bool = False, threads: int = 0
     ) -> tuple[av.container.InputContainer, av.video.stream.VideoStream]:
         """A container and its video stream; see `open_container` and `find_video_stream`."""
-        container = open_container(FileView(self._file, self._lock), self.name, self.limits, quick=quick)
+        view = FileView(self._file, self._lock, self.num_bytes)
+        container = open_container(view, self.name, self.limits, quick=quick)
         return container, find_video_stream(container, self.name, self.limits, threads=threads)

@@ -14,6 +14,7 @@ from .video_decoding_kocap import Decoder, LostError, RunDecoder, Tally, TimedFr
 from .video_errors_kocap import VideoWarning
 from .video_index_kocap import (
     REORDER,
+    Index,
     Run,
     frame_rate,
     index_cues,
@@ -72,9 +73,7 @@ class PlannedReader:
         index = index or index_cues(container, self.stream, opener.deadline)
         fresh = index is None
         if index is None:
-            container, self.stream = opener.open(quick=True, threads=1)
-            scanned = packets(container, self.stream, opener.deadline)
-            index = index_scan(scanned, self.stream, opener.name, opener.limits)
+            index = _scan(opener, quick=True)
             container, self.stream = opener.open(quick=True, threads=1)
         if not index.can_plan or index.end_s is None:
             raise LostError
@@ -174,9 +173,7 @@ class InOrderReader:
 
     def __init__(self, opener: Opener):
         self._opener = opener
-        container, stream = opener.open()
-        scanned = packets(container, stream, opener.deadline)
-        self._index = index_scan(scanned, stream, opener.name, opener.limits)
+        self._index = _scan(opener)
         self._begin()
         self._used = False
         first = next(self._frames)
@@ -220,6 +217,11 @@ class InOrderReader:
         """What was odd so far."""
         odd = [*self._tally.warnings(), *self._decoder.warnings()]
         return odd if self._index.end_s is None else [*odd, *_cut_short(self._promised_s, self._index.end_s)]
+
+
+def _scan(opener: Opener, *, quick: bool = False) -> Index:
+    container, stream = opener.open(quick=quick)
+    return index_scan(packets(container, stream, opener.deadline), stream, opener.name, opener.limits)
 
 
 def _peek(source: Iterator[av.packet.Packet], tick_s: float) -> tuple[float, float]:
