@@ -146,6 +146,7 @@ class RunDecoder:
             for places, time_s, frame in shown_at(self._frames(max(run.keyframe - back, 0), wanted_s, due), wanted_s):
                 shown_s[places] = time_s
                 yield places, time_s, frame
+                del frame  # 12 MB, if it is 4K
             if len(self.tally.failures) > num_failures and (shown_s <= wanted_s + SAME_TIME_S).all():
                 return  # damaged: the last good frame stands
             due_s = np.sort(np.array(due))

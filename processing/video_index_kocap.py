@@ -5,6 +5,8 @@ and then the packets themselves are read once. A plan is a list of runs: seek to
 wanted picture of the run.
 """
 
+import itertools
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -136,14 +138,15 @@ def index_samples(
     promised_s = promised_end(container, stream)
     if not container.format.name.startswith("mov") or promised_s is None or not stream.time_base:
         return None
-    table = np.array([(e.timestamp, e.is_keyframe, e.is_discard, e.pos + e.size) for e in stream.index_entries])
+    entries = ((e.timestamp, e.is_keyframe, e.is_discard, e.pos, e.size) for e in stream.index_entries)
+    table = np.fromiter(itertools.chain.from_iterable(entries), np.int64).reshape(-1, 5)  # long clips: half the time
     if not len(table) or (np.diff(table[:, 0]) < 0).any():
         return None
     tick_s, step_s = float(stream.time_base), 1 / frame_rate(stream)
     shown_s = table[:, 0] * tick_s + delay_s
     if promised_s - shown_s[-1] > max(1.0, 2 * step_s):
         return None  # fragments follow that the header does not list
-    stored = table[:, 3] <= file_bytes
+    stored = table[:, 3] + table[:, 4] <= file_bytes
     count = len(stored) if stored.all() else int(stored.argmin())
     visible = np.flatnonzero(table[:count, 2] == 0)
     if not len(visible):
@@ -236,23 +239,25 @@ class Run:
     cost: int
 
 
-def plan_runs(index: Index, wanted_s: np.ndarray) -> list[Run]:
+def plan_runs(index: Index, wanted_s: np.ndarray, *, parts: int = 1) -> list[Run]:
     """The cheapest way to the wanted pictures: seek where that passes over more pictures than it costs.
 
     Args:
         wanted_s: float64 `[T]`, ascending, on the stream's clock.
+        parts: Decoders that will share the work: a long run ends at a keyframe where another could begin.
     Returns:
         Runs that serve every wanted time once, in order.
     """
     places = index.place_of(wanted_s)
     nearest = np.maximum(np.searchsorted(index.keyframes, places, side="right") - 1, 0)
+    longest = math.inf if parts == 1 else (places[-1] - places[0]) / (2 * parts)
     runs: list[Run] = []
     for i, (place, key) in enumerate(zip(places.tolist(), nearest.tolist(), strict=True)):
         begin = int(index.keyframes[key])
         if runs:
             last = runs[-1]
             reached = int(index.keyframes[last.keyframe]) + last.cost  # the next picture to decode
-            if begin - reached <= SEEK_COST:
+            if begin - reached <= SEEK_COST and (begin < reached or last.cost < longest):
                 cost = max(last.cost, place + 1 - int(index.keyframes[last.keyframe]))
                 runs[-1] = Run(last.keyframe, slice(last.wanted.start, i + 1), cost)
                 continue

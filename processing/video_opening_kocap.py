@@ -263,7 +263,9 @@ def check_pixels(width: int, height: int, name: str, limits: Limits) -> None:
 
 
 class Opener:
-    """Opens one video again and again: containers of their own over one file.
+    """Opens one video again and again: containers of their own over one file, closed when the `with` block ends.
+
+    An open container and its streams refer to each other, so decoded pictures would wait for the garbage collector.
 
     Attributes:
         name, limits, deadline: Of the video. The clock runs from here.
@@ -274,6 +276,14 @@ class Opener:
         self.name, self.limits, self.deadline = name, limits, Deadline(limits.max_seconds, name)
         self.num_bytes = file.seek(0, os.SEEK_END)
         self._file, self._lock = file, threading.Lock()
+        self._containers: list[av.container.InputContainer] = []
+
+    def __enter__(self) -> "Opener":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for container in self._containers:
+            container.close()
 
     def open(
         self, *, quick: bool = False, threads: int = 0
@@ -281,4 +291,5 @@ class Opener:
         """A container and its video stream; see `open_container` and `find_video_stream`."""
         view = FileView(self._file, self._lock, self.num_bytes)
         container = open_container(view, self.name, self.limits, quick=quick)
+        self._containers.append(container)
         return container, find_video_stream(container, self.name, self.limits, threads=threads)

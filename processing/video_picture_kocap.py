@@ -64,7 +64,7 @@ class Picture:
         self.rotation_degrees = (90 if b > 0 else 270) if self._transposed else (180 if a < 0 else 0)
         size = max(1, round(frame.width * aspect)), frame.height
         self.width, self.height = size[::-1] if self._transposed else size
-        self._reformatter = av.video.reformatter.VideoReformatter()
+        self._reformatters = av.video.reformatter.VideoReformatter(), av.video.reformatter.VideoReformatter()
 
     def render(self, frame: av.video.frame.VideoFrame, width: int, height: int) -> np.ndarray:
         """One frame as shown, uint8 `[3, height, width]`, RGB. Memory for a large frame is never taken twice."""
@@ -80,15 +80,21 @@ class Picture:
         hdr, alpha = frame.color_trc in HDR_TRANSFERS, _may_be_transparent(frame.format)
         matrix = MATRICES.get(frame.colorspace, Colorspace.BT2020 if hdr else Colorspace.ITU601)
         num_fields = 2 if frame.interlaced_frame else 1
-        small = self._reformatter.reformat(
-            frame,
-            width,
-            height * num_fields,
-            FORMATS[hdr, alpha],
-            src_colorspace=matrix,
-            dst_colorspace=matrix,
-            interpolation=SCALING,
-        )
+        target = FORMATS[hdr, alpha]
+        # Shrinking planes first and making colours then takes half the time; it differs by 3 of 255 at most.
+        is_plain = target == "rgb24" and not frame.format.is_rgb and frame.format.components[0].bits == 8
+        steps = ("yuv444p", target) if is_plain and height * num_fields < frame.height else (target,)
+        small = frame
+        for reformatter, pixel_format in zip(self._reformatters, steps):
+            small = reformatter.reformat(
+                small,
+                width,
+                height * num_fields,
+                pixel_format,
+                src_colorspace=matrix,
+                dst_colorspace=matrix,
+                interpolation=SCALING,
+            )
         image = small.to_ndarray()[::num_fields]  # the first field alone
         opacity = image[..., 3:]
         image = image[..., :3]

@@ -1,5 +1,6 @@
 """Two ways to the wanted frames: by a plan, parts of it side by side, or in order from the start."""
 
+import gc
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,7 @@ PLANNED_FORMATS = ("mov", "matroska", "mpegts", "flv", "ogg")  # their packets c
 AUTO_PIXELS = 10_000_000_000  # `auto` decodes at most so many pixels exactly: about 5000 frames of 1080p
 DECODER_BYTES = 100_000_000  # decoded pictures held by all decoders of one clip, about
 HELD_FOR_KEYFRAMES, HELD_FOR_RUNS = 4, 12  # pictures a decoder holds
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 SEEK_AFTER_S = 10.0  # without a plan: nearer than this, decoding from the start is cheap and cannot go wrong
 SHORTFALL = 0.05  # share; headers overstate by a frame or two, and sound may outlast the pictures a little
 
@@ -63,7 +65,7 @@ class PlannedReader:
     def __init__(self, opener: Opener):
         self._opener = opener
         self._tally = Tally(opener.name)
-        container, self.stream = opener.open(quick=True, threads=1)
+        container, self.stream = opener.open(quick=True)
         if not container.format.name.startswith(PLANNED_FORMATS):
             raise LostError
         self._promised_s = promised_end(container, self.stream)
@@ -74,14 +76,19 @@ class PlannedReader:
         fresh = index is None
         if index is None:
             index = _scan(opener, quick=True)
-            container, self.stream = opener.open(quick=True, threads=1)
+            container, self.stream = opener.open(quick=True)
         if not index.can_plan or index.end_s is None:
             raise LostError
         self._index, self._end_s = index, index.end_s
+        context = self.stream.codec_context
+        context.thread_count = CORES // _most_decoders(context.width * context.height * 3 // 2, HELD_FOR_RUNS)
         self._scout = RunDecoder(container, self.stream, index, self._tally, opener.deadline, fresh=fresh)
-        first = list(self._scout.pictures(Run(0, slice(0, 1), 1), np.array([self._origin_s])))
-        self._first = first[-1][2]
-        self.picture = Picture(self._first, self.stream)
+        *_, (_, _, first) = self._scout.pictures(Run(0, slice(0, 1), 1), np.array([self._origin_s]))
+        self._pixels, self._picture_bytes = first.width * first.height, sum(p.buffer_size for p in first.planes)
+        self._pictures = [Picture(first, self.stream) for _ in range(CORES)]  # for as many threads
+        self.picture = self._pictures[0]
+        del first
+        gc.collect(0)  # in PyAV a frame and its side data refer to each other; so 12 MB of 4K would stay
         self.duration_s = self._end_s - self._origin_s
 
     def read(self, wanted_s: np.ndarray, size: tuple[int, int], mode: Mode) -> Result:
@@ -91,8 +98,8 @@ class PlannedReader:
             LostError: If a frame cannot be reached by seeking.
         """
         wanted_s = self._origin_s + np.maximum(wanted_s, 0.0)
-        runs = plan_runs(self._index, wanted_s)
-        pixels = sum(run.cost for run in runs) * self._first.width * self._first.height
+        runs = plan_runs(self._index, wanted_s, parts=_most_decoders(self._picture_bytes, HELD_FOR_RUNS))
+        pixels = sum(run.cost for run in runs) * self._pixels
         if mode == "keyframe":
             return self._read_keyframes(wanted_s, size)
         if mode == "auto" and pixels > AUTO_PIXELS:
@@ -100,27 +107,26 @@ class PlannedReader:
         data = np.empty((len(wanted_s), 3, size[1], size[0]), np.uint8)
         shown_s = np.empty(len(wanted_s))
 
-        def follow(part: Sequence[Run], decoder: RunDecoder, picture: Picture) -> None:
-            for run in part:
-                for places, time_s, frame in decoder.pictures(run, wanted_s[run.wanted]):
-                    data[run.wanted][places] = picture.render(frame, *size)  # [3, H, W] to all places at once
-                    shown_s[run.wanted][places] = time_s
+        def follow(run: Run, decoder: RunDecoder, picture: Picture) -> None:
+            for places, time_s, frame in decoder.pictures(run, wanted_s[run.wanted]):
+                data[run.wanted][places] = picture.render(frame, *size)  # [3, H, W] to all places at once
+                shown_s[run.wanted][places] = time_s
+                del frame  # or it is held until the next one is found
 
-        costs = np.array([run.cost for run in runs])
-        self._side_by_side(follow, runs, costs, HELD_FOR_KEYFRAMES if costs.max() <= 2 else HELD_FOR_RUNS)
+        runs.sort(key=lambda run: -run.cost)
+        self._side_by_side(follow, runs, HELD_FOR_KEYFRAMES if runs[0].cost <= 2 else HELD_FOR_RUNS)
         return Result(data, shown_s - self._origin_s, "exact")
 
     def _read_keyframes(self, wanted_s: np.ndarray, size: tuple[int, int], *warnings: VideoWarning) -> Result:
         found: dict[float, np.ndarray] = {}
 
-        def look(part: Sequence[int], decoder: RunDecoder, picture: Picture) -> None:
-            for place in part:
-                timed = decoder.keyframe(place)
-                if timed is not None:
-                    found[max(timed[0], self._origin_s)] = picture.render(timed[1], *size)
+        def look(place: int, decoder: RunDecoder, picture: Picture) -> None:
+            timed = decoder.keyframe(place)
+            if timed is not None:
+                found[max(timed[0], self._origin_s)] = picture.render(timed[1], *size)
 
         places = nearest_keyframes(self._index, wanted_s).tolist()
-        self._side_by_side(look, places, np.ones(len(places)), HELD_FOR_KEYFRAMES)
+        self._side_by_side(look, places, HELD_FOR_KEYFRAMES)
         if not found:
             raise LostError
         times_s = sorted(found)
@@ -128,28 +134,27 @@ class PlannedReader:
             np.stack([found[t] for t in times_s]), np.array(times_s) - self._origin_s, "keyframe", tuple(warnings)
         )
 
-    def _side_by_side(
-        self, work: Callable[[Any, RunDecoder, Picture], None], jobs: Sequence, costs: np.ndarray, held: int
-    ) -> None:
+    def _side_by_side(self, work: Callable[[Any, RunDecoder, Picture], None], jobs: Sequence, held: int) -> None:
         """Share the jobs among as many decoders as there are cores and memory for, each with its share of threads."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        picture_bytes = sum(plane.buffer_size for plane in self._first.planes)
-        workers = max(1, min(cores, len(jobs), DECODER_BYTES // (held * picture_bytes)))
-        threads = cores // workers
-        decoders = [self._scout] if threads == 1 else []
+        workers = min(len(jobs), _most_decoders(self._picture_bytes, held))
+        threads = CORES // workers
+        decoders = [self._scout] if self.stream.codec_context.thread_count == threads else []
         while len(decoders) < workers:
             container, stream = self._opener.open(quick=True, threads=threads)
             tally = Tally(self._opener.name)
             decoders.append(RunDecoder(container, stream, self._index, tally, self._opener.deadline, fresh=True))
-        pictures = [Picture(self._first, self.stream) for _ in decoders]
-        bounds = np.searchsorted(np.cumsum(costs), costs.sum() * np.arange(1, workers) / workers)
-        parts = [jobs[i:j] for i, j in itertools.pairwise([0, *bounds.tolist(), len(jobs)])]
+        left = iter(jobs)
+
+        def work_on(decoder: RunDecoder, picture: Picture) -> None:
+            for job in left:
+                work(job, decoder, picture)
+
         try:
             if workers == 1:
-                work(parts[0], decoders[0], pictures[0])
+                work_on(decoders[0], self.picture)
             else:
                 with ThreadPoolExecutor(workers) as pool:
-                    list(pool.map(work, parts, decoders, pictures))
+                    list(pool.map(work_on, decoders, self._pictures))
         finally:
             for decoder in decoders:
                 if decoder is not self._scout:
@@ -217,6 +222,11 @@ class InOrderReader:
         """What was odd so far."""
         odd = [*self._tally.warnings(), *self._decoder.warnings()]
         return odd if self._index.end_s is None else [*odd, *_cut_short(self._promised_s, self._index.end_s)]
+
+
+def _most_decoders(picture_bytes: int, held: int) -> int:
+    """As many as there are cores, and memory for the pictures they hold."""
+    return max(1, min(CORES, DECODER_BYTES // max(1, held * picture_bytes)))
 
 
 def _scan(opener: Opener, *, quick: bool = False) -> Index:

@@ -5,9 +5,9 @@ keyframes are, a plan says where to seek and how far to decode, and independent 
 side. A stream that cannot be planned for is decoded from its start.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -86,8 +86,8 @@ def probe(source: VideoSource, *, limits: Limits | None = None) -> VideoFacts:
         VideoError: If the source is no video that can be read; see `code`.
     """
     limits = limits or Limits()
-    with open_source(source, limits) as file:
-        return _Clip(file, source_name(source), limits).facts
+    with open_source(source, limits) as file, Opener(file, source_name(source), limits) as opener:
+        return _Clip(opener).facts
 
 
 def read_frames(
@@ -121,8 +121,8 @@ def read_frames(
         raise ValueError(f"size is {size}; it must be >= 1, or None to keep the clip's own.")
     if mode not in ("exact", "keyframe", "auto"):
         raise ValueError(f"mode is {mode!r}; it must be exact, keyframe or auto.")
-    with open_source(source, limits) as file:
-        clip = _Clip(file, source_name(source), limits)
+    with open_source(source, limits) as file, Opener(file, source_name(source), limits) as opener:
+        clip = _Clip(opener)
         if isinstance(times_s, Sampling):
             times_s = times_s.times(clip.facts.duration_s, clip.thumbnails)
         elif callable(times_s):
@@ -142,14 +142,14 @@ def _check_times(times_s: ArrayLike, limits: Limits) -> np.ndarray:
 class _Clip:
     """One video, opened and measured."""
 
-    def __init__(self, file: BinaryIO, name: str, limits: Limits):
-        self._opener = Opener(file, name, limits)
-        try:
-            self._reader = PlannedReader(self._opener)
-        except LostError:
-            self._reader = InOrderReader(self._opener)
+    def __init__(self, opener: Opener):
+        self._opener = opener
+        self._reader: PlannedReader | InOrderReader | None = None
+        with contextlib.suppress(LostError):
+            self._reader = PlannedReader(opener)
+        self._reader = self._reader or InOrderReader(opener)
         stream, picture = self._reader.stream, self._reader.picture
-        check_pixels(picture.width, picture.height, name, limits)
+        check_pixels(picture.width, picture.height, opener.name, opener.limits)
         self.facts = VideoFacts(
             duration_s=round(max(self._reader.duration_s, 1 / frame_rate(stream)), 6),
             width=picture.width,
@@ -164,9 +164,10 @@ class _Clip:
         width, height = self.facts.width, self.facts.height
         scale = 1.0 if size is None else min(1.0, size / min(width, height))
         shape = max(1, round(width * scale)), max(1, round(height * scale))
-        try:
+        result = None
+        with contextlib.suppress(LostError):
             result = self._reader.read(wanted_s, shape, mode)
-        except LostError:
+        if result is None:
             self._reader = InOrderReader(self._opener)
             result = self._reader.read(wanted_s, shape, mode)
         warnings = [*result.warnings, *self._reader.warnings()]

@@ -30,15 +30,23 @@ def indices(draw) -> Index:
 wanted_times = st.lists(st.floats(0, 45), min_size=1, max_size=20).map(lambda times: np.array(sorted(times)))
 
 
-@given(indices(), wanted_times)
-def test_runs_serve_every_time_once_and_begin_before_it(index, wanted_s):
-    runs = plan_runs(index, wanted_s)
+@given(indices(), wanted_times, st.integers(1, 8))
+def test_runs_serve_every_time_once_and_begin_before_it(index, wanted_s, parts):
+    runs = plan_runs(index, wanted_s, parts=parts)
     places = index.place_of(wanted_s)
     assert [i for run in runs for i in range(len(wanted_s))[run.wanted]] == list(range(len(wanted_s)))
     for run in runs:
         begin = int(index.keyframes[run.keyframe])
         assert begin <= places[run.wanted][0]
         assert begin + run.cost == places[run.wanted][-1] + 1
+
+
+def test_a_long_run_is_cut_at_keyframes_for_several_decoders():
+    index = Index(np.arange(400) / FPS, np.arange(0, 400, 10), 400 / FPS, 400)
+    every_tenth = np.arange(5, 400, 10) / FPS
+    assert [run.cost for run in plan_runs(index, every_tenth)] == [396]
+    costs = [run.cost for run in plan_runs(index, every_tenth, parts=2)]
+    assert len(costs) == 4 and sum(costs) <= 396
 
 
 @given(indices(), wanted_times)

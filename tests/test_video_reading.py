@@ -1,5 +1,6 @@
 """Odd videos give the right frames, bad ones a clear answer."""
 
+import gc
 import http.server
 import io
 import os
@@ -9,6 +10,8 @@ import time
 import unicodedata
 from fractions import Fraction
 
+import av
+import av.container
 import numpy as np
 import pytest
 from video_fixtures import (
@@ -373,3 +376,18 @@ def test_ten_hours_and_a_gap_are_read_by_time(container):
 def test_a_thousand_frames_a_second_are_frames_like_others():
     frames = read_frames(make_clip(60, fps=1000), Sampling(num_frames=6))
     assert read_bars(frames.data) == [5, 15, 25, 35, 45, 55]
+
+
+@pytest.mark.parametrize("container", ["mp4", "mpegts", "avi"])
+def test_no_picture_or_decoder_waits_for_a_full_garbage_collection(container):
+    clip = make_clip(40, container=container, codec="libx264" if container != "avi" else "mpeg4", fps=10)
+    gc.collect()
+    gc.disable()
+    try:
+        read_frames(clip, [0.0, 1.0, 3.0], size=32)
+        gc.collect(0)
+        kinds = av.VideoFrame, av.VideoStream, av.container.InputContainer
+        left = [type(each).__name__ for each in gc.get_objects() if isinstance(each, kinds)]
+    finally:
+        gc.enable()
+    assert not left
