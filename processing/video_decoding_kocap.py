@@ -127,14 +127,17 @@ class RunDecoder:
         self.stream, self.index, self.tally = stream, index, tally
         self._container, self._deadline, self._fresh = container, deadline, fresh
         self._tick_s = float(stream.time_base or 1)
-        # Of two fields stored in one packet, one may be referred to although the other is not.
-        self._may_skip = stream.codec_context.field_order in PROGRESSIVE
+        # Of two fields stored in one packet, one may be referred to although the other is not. Decoders that are not
+        # FFmpeg's own (libdav1d) look at `skip_frame` once, when they open, and then leave out wanted pictures.
+        context = stream.codec_context
+        self._may_skip = context.field_order in PROGRESSIVE and not context.codec.name.startswith("lib")
 
     def pictures(self, run: Run, wanted_s: np.ndarray) -> Iterator[tuple[slice, float, av.video.frame.VideoFrame]]:
         """Yield (places, time, frame) like `shown_at`; places may come again, and then the later frame holds.
 
         A frame that does not come out of the decoder may need an earlier keyframe than the index shows (open groups of
-        pictures), or may not be meant to be shown. Beginning earlier tells: if it changes nothing, so be it.
+        pictures), or may not be meant to be shown. Beginning earlier, and decoding all, tells: if it changes nothing,
+        so be it.
 
         Raises:
             LostError: If the frames cannot be reached by seeking.
@@ -143,7 +146,8 @@ class RunDecoder:
         for back in range(3):
             num_failures, due = len(self.tally.failures), []
             shown_s = np.full(len(wanted_s), np.nan)
-            for places, time_s, frame in shown_at(self._frames(max(run.keyframe - back, 0), wanted_s, due), wanted_s):
+            frames = self._frames(max(run.keyframe - back, 0), wanted_s, due, may_skip=self._may_skip and not back)
+            for places, time_s, frame in shown_at(frames, wanted_s):
                 shown_s[places] = time_s
                 yield places, time_s, frame
                 del frame  # 12 MB, if it is 4K
@@ -166,13 +170,13 @@ class RunDecoder:
         frames = [frame for frame in frames if frame.pts is not None]
         return (frames[0].pts * self._tick_s, frames[0]) if frames else None
 
-    def _frames(self, place: int, wanted_s: np.ndarray, due: list[float]) -> Iterator[TimedFrame]:
+    def _frames(self, place: int, wanted_s: np.ndarray, due: list[float], *, may_skip: bool) -> Iterator[TimedFrame]:
         """Decode from a keyframe until the wanted frames are out; `due` collects when all the pictures are shown."""
         source = self._seek(place, wanted_s)
         for packet, shown_s, is_wanted in choose_packets(source, self._tick_s, wanted_s):
             if shown_s is not None:
                 due.append(shown_s)
-            self.stream.codec_context.skip_frame = "DEFAULT" if is_wanted or not self._may_skip else "NONREF"
+            self.stream.codec_context.skip_frame = "DEFAULT" if is_wanted or not may_skip else "NONREF"
             yield from self._timed(packet)
         yield from self._timed(None)
 

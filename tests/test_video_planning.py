@@ -112,6 +112,7 @@ CLIPS = {
     "all keyframes": lambda: make_clip(60, gop=1),
     "hevc, open groups": lambda: make_clip(60, codec="libx265", gop=12, bframes=3),
     "vp9": lambda: make_clip(60, container="webm", codec="libvpx-vp9", gop=12),
+    "av1": lambda: make_clip(60, codec="libsvtav1", gop=24),
     "transport stream": lambda: make_clip(60, container="mpegts", gop=12, bframes=3),
     "matroska": lambda: make_clip(60, container="matroska", gop=12, bframes=3),
     "interlaced": lambda: make_clip(60, gop=12, bframes=3, interlaced=True),
@@ -131,6 +132,13 @@ def test_planned_frames_are_those_of_a_full_decode_bit_by_bit(name):
             found, expected = (reader.read(wanted_s, (96, 64), "exact") for reader in (planned, in_order))
             assert (found.data == expected.data).all()
             assert found.times_s == pytest.approx(expected.times_s, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["closed groups", "hevc, open groups", "vp9", "av1", "transport stream"])
+def test_every_picture_can_be_had_alone(name):
+    clip = CLIPS[name]()
+    for i in range(60):
+        assert read_bars(read_frames(clip, [i / FPS]).data) == [i]
 
 
 def test_several_decoders_side_by_side_change_nothing(monkeypatch):
