@@ -40,7 +40,7 @@ NOTE = "모델이 쓴 설명에는 틀린 내용이 있을 수 있습니다."
 FONTS = ["Pretendard", "Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans KR", "Noto Sans CJK KR", "NanumGothic"]
 CSS = """
 h1, p, textarea { word-break: keep-all; overflow-wrap: anywhere; }
-#problem:not(:has(small)) { display: none; }
+#notice:not(:has(small)) { display: none; }
 #seen .grid-wrap { min-height: 0; }
 #seen .grid-container { grid-template-columns: repeat(auto-fill, minmax(min(120px, 30%), 1fr)); }
 #seen .thumbnail-lg { aspect-ratio: 16 / 9; }
@@ -113,7 +113,7 @@ def stream_caption(pipe: KoCapPipeline, inputs: dict, *, max_new_tokens: int) ->
 
 
 def make_describe(pipe: KoCapPipeline) -> Callable[..., Iterator[tuple]]:
-    """The function behind the button: (video, frames, tokens) to growing captions, frames seen, a problem."""
+    """The function behind the button: (video, frames, tokens) to growing captions, frames seen, what is odd or wrong."""
 
     @spaces.GPU
     def generate(inputs: dict, max_new_tokens: int) -> Iterator[str]:  # a closure: ZeroGPU pickles arguments
@@ -125,11 +125,12 @@ def make_describe(pipe: KoCapPipeline) -> Callable[..., Iterator[tuple]]:
         yield "", [], ""
         try:
             inputs, seen = look(pipe, video, num_frames=int(num_frames))
-            yield "", seen, ""
+            odd = "<br>".join(bilingual(warning.message_ko, str(warning)) for warning in inputs["warnings"][0])
+            yield "", seen, odd
             caption = ""
             for caption in generate(inputs, int(max_new_tokens)):
                 yield caption, gr.skip(), gr.skip()
-            yield caption, seen, ""  # whole once more: API clients get the last value
+            yield caption, seen, odd  # whole once more: API clients get the last value
         except Exception as error:
             problem = explain(error, video)
             yield "", gr.skip(), problem.message  # stays on the page; pop-ups may go after a few seconds
@@ -150,10 +151,14 @@ def explain(error: Exception, video: str) -> gr.Error:
     )
 
 
+def bilingual(korean: str, english: str) -> str:
+    """A message in both languages, as HTML."""
+    return f"{html.escape(korean, quote=False)}<br><small>{html.escape(english, quote=False)}</small>"
+
+
 def user_error(korean: str, english: str) -> gr.Error:
-    """A message in both languages, as HTML, which Gradio's pop-ups show."""
-    text = f"{html.escape(korean, quote=False)}<br><small>{html.escape(english, quote=False)}</small>"
-    return gr.Error(text, title="오류", duration=None, print_exception=False)
+    """What Gradio's pop-ups show."""
+    return gr.Error(bilingual(korean, english), title="오류", duration=None, print_exception=False)
 
 
 def build_demo(pipe: KoCapPipeline, examples: Sequence[Path], *, note: str = NOTE) -> gr.Blocks:
@@ -172,7 +177,7 @@ def build_demo(pipe: KoCapPipeline, examples: Sequence[Path], *, note: str = NOT
                     frames = gr.Slider(1, MAX_FRAMES, num_frames, step=1, label="모델이 볼 프레임 수")
                     tokens = gr.Slider(16, MAX_NEW_TOKENS, num_tokens, step=16, label="설명의 최대 길이 (토큰)")
             with gr.Column():
-                problem = gr.HTML(elem_id="problem")
+                notice = gr.HTML(elem_id="notice")
                 caption = gr.Textbox(
                     label="설명", lines=8, max_lines=24, buttons=["copy"], placeholder="설명이 여기에 나타납니다."
                 )
@@ -182,7 +187,7 @@ def build_demo(pipe: KoCapPipeline, examples: Sequence[Path], *, note: str = NOT
         button.click(
             make_describe(pipe),
             [video, frames, tokens],
-            [caption, seen, problem],
+            [caption, seen, notice],
             api_name="describe",
             show_progress_on=caption,
         )

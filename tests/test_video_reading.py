@@ -28,6 +28,7 @@ from video_fixtures import (
 
 import processing.video_readers_kocap as video_readers
 from processing.frame_sampling_kocap import Sampling, sample_times
+from processing.video_decoding_kocap import Tally
 from processing.video_errors_kocap import FramesError, VideoError, VideoNotFoundError
 from processing.video_limits_kocap import Limits
 from processing.video_reading_kocap import Frames, probe, read_frames
@@ -219,6 +220,14 @@ def test_large_frames_are_refused_even_if_the_header_lies(claimed):
     assert 7680 * 4320 < Limits().max_pixels < 8192 * 8192
 
 
+def test_a_huge_clip_is_refused_before_anything_is_decoded(monkeypatch):
+    clip = make_clip([np.zeros((8192, 8192, 3), np.uint8)], fps=1)
+    monkeypatch.setattr(Tally, "decode", lambda *_: pytest.fail("decoded"))
+    for look in (probe, lambda source: read_frames(source, [0.0])):
+        with pytest.raises(VideoError, match=r"E_TOO_LARGE.*8192x8192 = 67\.1 MP"):
+            look(clip)
+
+
 def test_the_pixel_limit_is_the_callers():
     with pytest.raises(VideoError, match=r"96x64 = 0\.0 MP.*raise max_pixels"):
         probe(SILENT_MP4, limits=Limits(max_pixels=96 * 64 - 1))
@@ -230,9 +239,11 @@ def test_the_pixel_limit_is_the_callers():
 def test_places_that_hold_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "pipe.mp4")
     for place, code in [
         (tmp_path, "E_NOT_FILE"),
         (tmp_path / "pipe.mp4", "E_NOT_FILE"),
+        (tmp_path / "link.mp4", "E_NOT_FILE"),
         ("/dev/zero", "E_NOT_FILE"),
         (tmp_path / "gone.mp4", "E_NOT_FOUND"),
         (tmp_path / "missing.mp4", "E_NOT_FOUND"),
