@@ -113,7 +113,7 @@ def stream_caption(pipe: KoCapPipeline, inputs: dict, *, max_new_tokens: int) ->
 
 
 def make_describe(pipe: KoCapPipeline) -> Callable[..., Iterator[tuple]]:
-    """The function behind the button: (video, frames, tokens) to growing captions, frames seen, what is odd or wrong."""
+    """The function behind the button: (video, frames, tokens) to growing captions, frames seen, what is odd."""
 
     @spaces.GPU
     def generate(inputs: dict, max_new_tokens: int) -> Iterator[str]:  # a closure: ZeroGPU pickles arguments
