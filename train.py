@@ -54,7 +54,7 @@ class RunArguments:
     )
     batch_size: int = field(default=32, metadata={"help": "Clips per step."})
     learning_rate: float = field(default=1.5e-3, metadata={"help": "Peak learning rate (warm-up, then cosine)."})
-    short_first: float = field(default=0.9, metadata={"help": "Share of short answers (facts, camera) at the start."})
+    short_first: float = field(default=1.0, metadata={"help": "Share of short answers (facts, camera) at the start."})
     short_last: float = field(default=0.1, metadata={"help": "Share of short answers at the end."})
     first_seed: int = field(default=0, metadata={"help": "Seed of the first scene."})
     watch_every: int = field(default=200, metadata={"help": "Steps between looks at held-out scenes; 0 never looks."})
@@ -83,7 +83,7 @@ def list_phases(run: RunArguments, num_frames: int, image_size: int) -> dict[str
     """Clips in the order of training, no scene twice: captions, the camera's motion from two frames, captions again.
 
     A language model that cannot speak yet does not learn to compare frames, and in a caption the camera's motion is one
-    word in fifty; so it is asked for by itself, in between.
+    word in fifty; so it is asked for by itself, in between, and not before.
     """
     first, last = run.short_first, run.short_last
     camera = {"short_share": (1.0, 1.0), "camera_share": 1.0, "ends_only": True}
@@ -91,7 +91,7 @@ def list_phases(run: RunArguments, num_frames: int, image_size: int) -> dict[str
     if run.camera_clips:
         half = run.clips // 2
         wanted = {
-            "first-captions": (half, {"short_share": (first, (first + last) / 2)}),
+            "first-captions": (half, {"short_share": (first, (first + last) / 2), "camera_share": 0.0}),
             "camera": (run.camera_clips, camera),
             "captions": (run.clips - half, {"short_share": ((first + last) / 2, last)}),
         }
@@ -124,7 +124,6 @@ def main() -> None:
     common = {
         "output_dir": str(run_folder),
         "num_train_epochs": 1,
-        "lr_scheduler_type": "cosine",
         "weight_decay": 0.05,
         "max_grad_norm": 1.0,
         "bf16": torch.cuda.is_available() or has_bf16,
@@ -138,9 +137,13 @@ def main() -> None:
         "seed": run.seed,
     }
 
-    def arguments(batch_size: int) -> TrainingArguments:
+    def arguments(batch_size: int, schedule: str = "cosine") -> TrainingArguments:
         return TrainingArguments(
-            per_device_train_batch_size=batch_size, learning_rate=run.learning_rate, warmup_steps=100, **common
+            per_device_train_batch_size=batch_size,
+            learning_rate=run.learning_rate,
+            lr_scheduler_type=schedule,
+            warmup_steps=100,
+            **common,
         )
 
     if run.frames:
@@ -156,7 +159,10 @@ def main() -> None:
     for phase, clips in list_phases(run, processor.video_processor.num_frames, image_size).items():
         trainer = Trainer(
             model=model,
-            args=arguments(4 * run.batch_size if phase == "camera" else run.batch_size),
+            args=arguments(
+                4 * run.batch_size if phase == "camera" else run.batch_size,
+                "constant_with_warmup" if phase == "first-captions" else "cosine",
+            ),
             train_dataset=clips,
             data_collator=CaptionCollator(processor),
             callbacks=[SceneWatch(processor, every=run.watch_every)] if run.watch_every and phase != "camera" else [],

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, GenerationMixin, PreTrainedModel
+from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
 from transformers.utils import can_return_tuple, torch_compilable_check
 
 from configuration.configuration_kocap import KoCapConfig
 from processing.vision_tokens_kocap import add_vision_tokens
 
-from .projector_kocap import Motion, Projector, patch_grid, pool_grid, select_patches
+from .projector_kocap import Motion, Projector, ZeroLinear, patch_grid, pool_grid, select_patches
 
 if TYPE_CHECKING:
     # Never runs. save_pretrained on a model that came as remote code copies the files its own file imports, found by a
@@ -72,6 +73,12 @@ class KoCapPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, ZeroLinear):
+            init.zeros_(module.weight)
+        else:
+            super()._init_weights(module)
 
     @classmethod
     def _from_config(cls, config, **kwargs):

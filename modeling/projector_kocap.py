@@ -69,11 +69,19 @@ class Projector(nn.Sequential):
         super().__init__(*layers)
 
 
+class ZeroLinear(nn.Linear):
+    """A linear layer that gives zeros until it has learned something."""
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+
+
 class Motion(nn.Module):
     """Adds to every video token a learned function of what changed at its place.
 
     A language model can compare frames by itself, but must first learn to look at one place in two of them. The
-    difference says it outright. Its nearest kin is temporal difference (TDN, Wang et al. 2021).
+    difference says it outright. Its nearest kin is temporal difference (TDN, Wang et al. 2021). It begins as nothing, so
+    a model that gets it later is at first unchanged.
 
     Args:
         hidden_size: D_vision.
@@ -81,7 +89,7 @@ class Motion(nn.Module):
 
     def __init__(self, hidden_size: int):
         super().__init__()
-        self.change = nn.Linear(2 * hidden_size, hidden_size, bias=False)
+        self.change = ZeroLinear(2 * hidden_size, hidden_size, bias=False)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """`[V, T, N, D] -> [V, T, N, D]`; no frame looks at later ones, so padding at the end changes nothing."""

@@ -83,7 +83,10 @@ def small_config(tower: str = "siglip", text: str = "qwen3", *, tie: bool = Fals
 
 def small_model(tower: str = "siglip", text: str = "qwen3", **kwargs) -> KoCapForConditionalGeneration:
     torch.manual_seed(0)
-    return KoCapForConditionalGeneration(small_config(tower, text, **kwargs)).eval()
+    model = KoCapForConditionalGeneration(small_config(tower, text, **kwargs)).eval()
+    if model.config.motion:  # begins as nothing; here it has learned something
+        torch.nn.init.normal_(model.model.motion.change.weight, std=0.1)
+    return model
 
 
 def random_frames(*shape: int, seed: int = 0) -> torch.Tensor:

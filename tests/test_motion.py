@@ -31,6 +31,20 @@ def test_a_frame_s_tokens_depend_on_the_frames_before_it():
         assert ((first - second).abs().max() > 1e-3) == motion
 
 
+def test_it_begins_as_nothing(tmp_path):
+    model = small_model(motion=True)
+    torch.nn.init.zeros_(model.model.motion.change.weight)
+    inputs = prompt_batch(model, [VIDEO])
+    plain = small_model()
+    plain.load_state_dict({k: v for k, v in model.state_dict().items() if "motion" not in k})
+    assert last_logits(model, inputs).equal(last_logits(plain, inputs))
+    fresh = KoCapForConditionalGeneration(small_config(motion=True))
+    assert not fresh.model.motion.change.weight.any()
+    small_model().save_pretrained(tmp_path)
+    added = AutoModel.from_pretrained(tmp_path, motion=True)
+    assert not added.model.motion.change.weight.any()
+
+
 def test_a_padded_clip_gives_what_it_gives_alone():
     model = small_model(motion=True)
     lengths = [1, 3, 2]
