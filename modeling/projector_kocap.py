@@ -80,8 +80,8 @@ class Motion(nn.Module):
     """Adds to every video token a learned function of what changed at its place.
 
     A language model can compare frames by itself, but must first learn to look at one place in two of them. The
-    difference says it outright. Its nearest kin is temporal difference (TDN, Wang et al. 2021). It begins as nothing, so
-    a model that gets it later is at first unchanged.
+    difference says it outright. Its nearest kin is temporal difference (TDN, Wang et al. 2021). It begins as nothing,
+    so a model that gets it later is at first unchanged.
 
     Args:
         hidden_size: D_vision.
