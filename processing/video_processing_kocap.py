@@ -170,8 +170,6 @@ class KoCapVideoProcessor(BaseVideoProcessor):
         max_frames: int | None = None,
         follow_scenes: bool | None = None,
     ) -> Sampling:
-        if num_frames is not None and fps is not None:
-            raise ValueError(f"num_frames is {num_frames} and fps is {fps}; give one of them.")
         if num_frames is None and fps is None:
             num_frames, fps = (self.num_frames, None) if self.fps is None else (None, self.fps)
         follow_scenes = self.follow_scenes if follow_scenes is None else follow_scenes
