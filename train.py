@@ -45,11 +45,11 @@ class RunArguments:
         default=None,
         metadata={"help": "Scenes the vision tower sees first, frame by frame; default: 64000, none with --model."},
     )
-    clips: int = field(default=36_000, metadata={"help": "Generated clips to see, each once."})
+    clips: int = field(default=45_000, metadata={"help": "Generated clips to see, each once."})
     camera_clips: int | None = field(
         default=None,
         metadata={
-            "help": "Scenes of which it tells only the camera's motion, halfway; default: 20000, none with --model."
+            "help": "Scenes of which it tells only the camera's motion, in between; default: 20000, none with --model."
         },
     )
     batch_size: int = field(default=32, metadata={"help": "Clips per step."})
@@ -89,11 +89,11 @@ def list_phases(run: RunArguments, num_frames: int, image_size: int) -> dict[str
     camera = {"short_share": (1.0, 1.0), "camera_share": 1.0, "ends_only": True}
     wanted = {"captions": (run.clips, {"short_share": (first, last)})}
     if run.camera_clips:
-        half = run.clips // 2
+        early = run.clips * 2 // 5
         wanted = {
-            "first-captions": (half, {"short_share": (first, (first + last) / 2), "camera_share": 0.0}),
+            "first-captions": (early, {"short_share": (first, (first + last) / 2), "camera_share": 0.0}),
             "camera": (run.camera_clips, camera),
-            "captions": (run.clips - half, {"short_share": ((first + last) / 2, last)}),
+            "captions": (run.clips - early, {"short_share": ((first + last) / 2, last)}),
         }
     phases, first_seed = {}, run.first_seed + (run.frames or 0)
     for phase, (count, options) in wanted.items():
@@ -170,8 +170,7 @@ def main() -> None:
         trainer.train()
         done = history[-1]["step"] if history else 0
         history += [entry | {"step": done + entry["step"]} for entry in trainer.state.log_history]
-        save(model, processor, run_folder / f"after-{phase}")
-    save(model, processor, output)
+        save(model, processor, output if phase == "captions" else run_folder / f"after-{phase}")
     plot_run(history, output / "training.png")
     print(f"saved {output}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
 

@@ -80,13 +80,15 @@ def test_a_checkpoint_needs_no_first_frames_unless_they_are_asked_for(given, fra
 
 
 def test_phases_share_no_scene_and_go_on_where_the_frames_ended():
-    arguments = ["--output", "o", "--frames", "10", "--clips", "7", "--camera_clips", "5", "--first_seed", "100"]
+    arguments = ["--output", "o", "--frames", "10", "--clips", "30", "--camera_clips", "5", "--first_seed", "100"]
     (run,) = HfArgumentParser(RunArguments).parse_args_into_dataclasses(arguments)
     phases = list_phases(run, num_frames=2, image_size=8)
-    seeds = [clips[index]["seed"] for clips in phases.values() for index in range(len(clips))]
-    assert list(phases) == ["first-captions", "camera", "captions"]
-    assert seeds == list(range(110, 122))
-    assert {phases["camera"][index]["prompt"] for index in range(5)} == {CAMERA_PROMPT}
+    seen = {phase: [clips[index] for index in range(len(clips))] for phase, clips in phases.items()}
+    assert [clip["seed"] for clips in seen.values() for clip in clips] == list(range(110, 145))
+    asked = {phase: {clip["prompt"] for clip in clips} for phase, clips in seen.items()}
+    assert list(asked) == ["first-captions", "camera", "captions"]
+    assert asked["camera"] == {CAMERA_PROMPT}
+    assert CAMERA_PROMPT not in asked["first-captions"]  # it can't compare frames before it can speak
 
 
 @pytest.mark.slow
