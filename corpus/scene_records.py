@@ -1,0 +1,122 @@
+"""Generated scenes as a data set: clips in OUT/videos, records in OUT/train.jsonl and OUT/val.jsonl."""
+
+import hashlib
+import multiprocessing
+import os
+import sys
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from .records import Record, RecordWriter, caption_record
+from .scene_captions import describe
+from .scenes import Scene, sample_scene, write_clip
+
+SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """Which scenes to write, and how.
+
+    Attributes:
+        seed: Seed of the first scene; the others follow one by one.
+        workers: Processes that draw; 0: one per core.
+    """
+
+    output: Path
+    count: int
+    seed: int = 0
+    val_share: float = 0.1
+    workers: int = 0
+    height: int = 360
+    width: int = 640
+    fps: int = 15
+
+    def __post_init__(self):
+        if self.count < 1 or self.seed < 0 or self.workers < 0:
+            raise ValueError(
+                f"count is {self.count}, seed {self.seed}, workers {self.workers};"
+                " count is 1 or more, the others 0 or more."
+            )
+        if not 0 <= self.val_share <= 1:
+            raise ValueError(f"val_share is {self.val_share}; it is a share, 0 to 1.")
+
+
+def write_scenes(settings: SceneSettings, *, show_progress: bool = False) -> dict[str, int]:
+    """Write what is missing of a data set; what a run before left finished stays as it is.
+
+    Returns:
+        How many clips were drawn, and how many records each split now holds: `drawn`, `train`, `val`.
+    """
+    (settings.output / "videos").mkdir(parents=True, exist_ok=True)
+    seeds = range(settings.seed, settings.seed + settings.count)
+    with ExitStack() as stack:
+        writers = {name: stack.enter_context(RecordWriter(settings.output / f"{name}.jsonl")) for name in SPLITS}
+        written = set.union(*(writer.written for writer in writers.values()))
+        missing = [
+            seed for seed in seeds if _name(seed) not in written or not (settings.output / _video(seed)).is_file()
+        ]
+        draw = partial(_draw_scene, settings.output, height=settings.height, width=settings.width, fps=settings.fps)
+        workers = min(settings.workers or os.cpu_count() or 1, len(missing))
+        records = map(draw, missing)
+        if workers > 1:
+            pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+            stack.callback(pool.shutdown, cancel_futures=True)
+            records = pool.map(draw, missing)
+        progress = {"total": len(seeds), "initial": len(seeds) - len(missing), "unit": "clip", "file": sys.stderr}
+        for seed, record in tqdm(zip(missing, records), disable=not show_progress, **progress):
+            if record.id not in written:  # a clip that was lost is drawn again; its record is still there
+                writers[choose_split(seed, settings.val_share)].write(record)
+        return {"drawn": len(missing), **{name: len(writer.written) for name, writer in writers.items()}}
+
+
+def choose_split(seed: int, val_share: float) -> str:
+    """Say which split a scene is in; it depends on nothing but its seed and the share."""
+    digest = hashlib.sha256(_name(seed).encode()).digest()
+    return "val" if int.from_bytes(digest[:8], "big") < val_share * 2**64 else "train"
+
+
+def scene_record(scene: Scene) -> Record:
+    """The record of a scene's clip, with all that is known about it."""
+    attributes: dict[str, Any] = {
+        name: str(getattr(scene, name)) for name in ("place", "time", "weather", "season", "camera")
+    }
+    if scene.landmark:
+        attributes["landmark"] = str(scene.landmark)
+    attributes["movers"] = [
+        {name: str(value) for name in ("thing", "colour", "direction") if (value := getattr(mover, name))}
+        for mover in scene.movers
+    ]
+    facts = {"source": "scenes", "seed": scene.seed, "duration_s": scene.duration_s, **attributes}
+    return caption_record(_name(scene.seed), _video(scene.seed), describe(scene), **facts)
+
+
+def _draw_scene(folder: Path, seed: int, *, height: int, width: int, fps: int) -> Record:
+    """Write a scene's clip, whole or not at all."""
+    scene, path = sample_scene(seed), folder / _video(seed)
+    unfinished = path.with_suffix(".part")
+    write_clip(scene, unfinished, height=height, width=width, fps=fps)
+    unfinished.replace(path)
+    return scene_record(scene)
+
+
+def _end_with_parent() -> None:
+    """Make a drawing process end when the run that started it is killed; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _name(seed: int) -> str:
+    return f"scene-{seed}"
+
+
+def _video(seed: int) -> str:
+    return f"videos/{_name(seed)}.mp4"
