@@ -25,7 +25,7 @@ MAX_FAILED_READS = 1000
 DEFAULT_FPS = 25.0  # FFmpeg's own guess for streams that carry no timing
 JUMP_S = 1.0  # time going back further than this starts a new recording; less is a muxer's rounding
 REORDER = 17  # a picture is stored at most 16 pictures after one that is shown later (H.264, HEVC)
-SEEK_COST = 6  # pictures one can decode in the time a seek takes: an empty decoder, filled and drained again
+SEEK_COST = 2  # pictures one can decode in the time a seek takes
 SAME_TIME_S = 1e-6  # absorbs float rounding between a caller's i / fps and a true PTS
 
 
