@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from .records import cut_unfinished_line
+
 logger = logging.getLogger(__name__)
 
 NUM_FRAMES, FRAME_SIZE = 4, 36
@@ -126,12 +128,9 @@ def read_cache(cache: Path) -> dict[str, ClipFacts]:
     """Results of earlier runs by path; a last line without its end, which a kill leaves, is cut away."""
     if not cache.exists():
         return {}
-    raw = cache.read_bytes()
-    complete = raw[: raw.rfind(b"\n") + 1]
-    if len(complete) < len(raw):
-        os.truncate(cache, len(complete))
+    cut_unfinished_line(cache)
     known = {}
-    for line in complete.decode().split("\n"):
+    for line in cache.read_bytes().decode().split("\n"):
         if line:
             row = json.loads(line)
             for name in ("hashes", "colours", "error"):

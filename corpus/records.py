@@ -23,6 +23,7 @@ __all__ = [
     "RecordWriter",
     "caption_record",
     "check_records",
+    "cut_unfinished_line",
     "load_records",
     "parse_row",
     "read_records",
@@ -92,9 +93,8 @@ class RecordWriter:
 
     def __enter__(self) -> "RecordWriter":
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab+") as file:
-            file.seek(0)
-            file.truncate(sum(len(line) for line in file if line.endswith(b"\n")))
+        self.path.touch()
+        cut_unfinished_line(self.path)
         self.written = {record.id for record in read_records(self.path)}
         self._file = self.path.open("ab")
         return self
@@ -113,6 +113,12 @@ class RecordWriter:
         self._file.write(json.dumps(record.row(), ensure_ascii=False, allow_nan=False).encode() + b"\n")
         self._file.flush()
         self.written.add(record.id)
+
+
+def cut_unfinished_line(path: Path) -> None:
+    """Cut away a last line without its end, which only a killed run leaves in a file that is appended to by lines."""
+    with path.open("rb+") as file:
+        file.truncate(sum(len(line) for line in file if line.endswith(b"\n")))
 
 
 def _read_outcomes(path: Path, check_videos: bool) -> Iterator[Record | RecordError]:

@@ -98,10 +98,10 @@ class PlannedReader:
             LostError: If a frame cannot be reached by seeking.
         """
         wanted_s = self._origin_s + np.maximum(wanted_s, 0.0)
-        runs = plan_runs(self._index, wanted_s, parts=_most_decoders(self._picture_bytes, HELD_FOR_RUNS))
-        pixels = sum(run.cost for run in runs) * self._pixels
         if mode == "keyframe":
             return self._read_keyframes(wanted_s, size)
+        runs = plan_runs(self._index, wanted_s, parts=_most_decoders(self._picture_bytes, HELD_FOR_RUNS))
+        pixels = sum(run.cost for run in runs) * self._pixels
         if mode == "auto" and pixels > AUTO_PIXELS:
             return self._read_keyframes(wanted_s, size, _instead_of_exact(pixels))
         data = np.empty((len(wanted_s), 3, size[1], size[0]), np.uint8)
