@@ -11,6 +11,8 @@
   larger pictures are as soft as its lines stretched to the full height. Film flagged as interlaced is treated alike.
 """
 
+from collections.abc import Iterable
+
 import av.video.frame
 import av.video.reformatter
 import av.video.stream
@@ -66,16 +68,19 @@ class Picture:
         self.width, self.height = size[::-1] if self._transposed else size
         self._reformatter = av.video.reformatter.VideoReformatter()
 
-    def render(self, frame: av.video.frame.VideoFrame, width: int, height: int) -> np.ndarray:
-        """One frame as shown, uint8 `[3, height, width]`, RGB. Memory for a large frame is never taken twice."""
-        stored_width, stored_height = (height, width) if self._transposed else (width, height)
-        image = self._reformat(frame, stored_width, stored_height)
-        if self._transposed:
-            image = image.swapaxes(1, 2)
-        return image[:, :: -1 if self._flipped else 1, :: -1 if self._mirrored else 1]
+    def render(self, frame: av.video.frame.VideoFrame, out: np.ndarray) -> None:
+        """Draw one frame as shown, RGB, into `out`, uint8 `[..., 3, H, W]`, at the size that has.
 
-    def _reformat(self, frame: av.video.frame.VideoFrame, width: int, height: int) -> np.ndarray:
-        """Colours, alpha, fields and size made plain; still stored orientation. uint8 `[3, height, width]`."""
+        A large frame is held once, however many places of `out` show it.
+        """
+        *_, height, width = out.shape
+        stored_width, stored_height = (height, width) if self._transposed else (width, height)
+        for channel, plane in enumerate(self._reformat(frame, stored_width, stored_height)):
+            upright = plane.T if self._transposed else plane
+            out[..., channel, :, :] = upright[:: -1 if self._flipped else 1, :: -1 if self._mirrored else 1]
+
+    def _reformat(self, frame: av.video.frame.VideoFrame, width: int, height: int) -> Iterable[np.ndarray]:
+        """Colours, alpha, fields and size made plain; still stored orientation. Three times uint8 `[height, width]`."""
         hdr, alpha = frame.color_trc in HDR_TRANSFERS, _may_be_transparent(frame.format)
         matrix = MATRICES.get(frame.colorspace, Colorspace.BT2020 if hdr else Colorspace.ITU601)
         num_fields = 2 if frame.interlaced_frame else 1
@@ -93,12 +98,12 @@ class Picture:
             np.frombuffer(plane, depth).reshape(plane.height, -1)[::num_fields, :width]  # the first field alone
             for plane in small.planes
         )
-        image = np.stack([red, green, blue])
+        image = [red, green, blue]
         if hdr:
-            image = tone_map(image.transpose(1, 2, 0), frame.color_trc, frame.color_primaries).transpose(2, 0, 1)
+            image = np.moveaxis(tone_map(np.stack(image, axis=-1), frame.color_trc, frame.color_primaries), -1, 0)
             opacity = [plane >> 8 for plane in opacity]
         if opacity:
-            image = ((image * opacity[0].astype(np.uint16) + 127) // 255).astype(np.uint8)
+            image = [((plane * opacity[0].astype(np.uint16) + 127) // 255).astype(np.uint8) for plane in image]
         return image
 
 

@@ -111,7 +111,7 @@ class PlannedReader:
 
         def follow(run: Run, decoder: RunDecoder, picture: Picture) -> None:
             for places, time_s, frame in decoder.pictures(run, wanted_s[run.wanted]):
-                data[run.wanted][places] = picture.render(frame, *size)  # [3, H, W] to all places at once
+                picture.render(frame, data[run.wanted][places])
                 shown_s[run.wanted][places] = time_s
                 del frame  # or it is held until the next one is found
 
@@ -121,21 +121,23 @@ class PlannedReader:
         return Result(data, shown_s - self._origin_s, "exact")
 
     def _read_keyframes(self, wanted_s: np.ndarray, size: tuple[int, int], *warnings: VideoWarning) -> Result:
-        found: dict[float, np.ndarray] = {}
+        places = nearest_keyframes(self._index, wanted_s)
+        data = np.empty((len(places), 3, size[1], size[0]), np.uint8)
+        shown_s = np.full(len(places), np.nan)
 
-        def look(place: int, decoder: RunDecoder, picture: Picture) -> None:
-            timed = decoder.keyframe(place)
+        def look(row: int, decoder: RunDecoder, picture: Picture) -> None:
+            timed = decoder.keyframe(int(places[row]))
             if timed is not None:
-                found[max(timed[0], self._origin_s)] = picture.render(timed[1], *size)
+                shown_s[row] = max(timed[0], self._origin_s)
+                picture.render(timed[1], data[row])
 
-        places = nearest_keyframes(self._index, wanted_s).tolist()
-        self._side_by_side(look, places, held=HELD_FOR_KEYFRAMES, pictures=len(places))
-        if not found:
+        self._side_by_side(look, range(len(places)), held=HELD_FOR_KEYFRAMES, pictures=len(places))
+        times_s, rows = np.unique(shown_s, return_index=True)
+        rows = rows[~np.isnan(times_s)]
+        if not len(rows):
             raise LostError
-        times_s = sorted(found)
-        return Result(
-            np.stack([found[t] for t in times_s]), np.array(times_s) - self._origin_s, "keyframe", tuple(warnings)
-        )
+        data = data if np.array_equal(rows, np.arange(len(data))) else data[rows]  # as a rule all of them, in order
+        return Result(data, shown_s[rows] - self._origin_s, "keyframe", tuple(warnings))
 
     def _side_by_side(
         self, work: Callable[[Any, RunDecoder, Picture], None], jobs: Sequence, *, held: int, pictures: int
@@ -204,7 +206,7 @@ class InOrderReader:
         data = np.empty((len(wanted_s), 3, size[1], size[0]), np.uint8)
         shown_s = np.empty(len(wanted_s))
         for places, time_s, frame in shown_at(self._frames_from(float(wanted_s[0])), wanted_s):
-            data[places] = self.picture.render(frame, *size)  # [3, H, W] to all places at once
+            self.picture.render(frame, data[places])
             shown_s[places] = time_s
         self._tally.check()
         return Result(data, shown_s, "exact", (_NO_INDEX,) if mode == "keyframe" else ())
