@@ -69,7 +69,7 @@ def _landmark_side(scene: Scene) -> str:
 def _landmark_clause(rng: np.random.Generator, landmark: Landmark, side: str) -> str:
     noun = _pick(rng, LANDMARK_NOUNS[landmark])
     where = _pick(rng, (f"화면 {side}에는", f"{side} 앞에는", f"화면 {side}에"))
-    return f"{where} {with_particle(noun, '이')} {_pick(rng, LANDMARK_VERBS.get(landmark, _STANDS))}"
+    return f"{where} {with_particle(noun, '이')} {_pick(rng, LANDMARK_VERBS[landmark])}"
 
 
 def describe(scene: Scene) -> str:

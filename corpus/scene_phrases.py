@@ -120,7 +120,7 @@ ACTIONS: dict[Thing, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 _STANDS, _LIES = ("서 있", "서 있", "자리하고 있", "보이"), ("놓여 있", "놓여 있", "자리하고 있", "보이")
-LANDMARK_VERBS: dict[Landmark, tuple[str, ...]] = {
+LANDMARK_VERBS: dict[Landmark, tuple[str, ...]] = dict.fromkeys(Landmark, _STANDS) | {
     Landmark.ROCK: _LIES,
     Landmark.BENCH: _LIES,
     Landmark.JARS: _LIES,
