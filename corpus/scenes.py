@@ -5,7 +5,6 @@ frames = render_frames(scene, [0.0, 1.0, 2.0], height=112, width=112)  # uint8 [
 write_clip(scene, "scene.mp4")
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -176,13 +175,3 @@ def write_clip(scene: Scene, path: str | Path, *, height: int = 360, width: int 
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-
-
-def contact_sheet(scenes: Sequence[Scene], *, columns: int, frame_size: tuple[int, int]) -> Image.Image:
-    """Show the middle frame of every scene in a grid; `frame_size` is (width, height) in pixels."""
-    width, height = frame_size
-    sheet = Image.new("RGB", (columns * width, -(-len(scenes) // columns) * height))
-    for index, scene in enumerate(scenes):
-        (frame,) = render_frames(scene, [scene.duration_s / 2], height=height, width=width)
-        sheet.paste(Image.fromarray(frame.transpose(1, 2, 0)), (index % columns * width, index // columns * height))
-    return sheet

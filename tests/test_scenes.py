@@ -19,7 +19,6 @@ from corpus.scene_values import Camera, Direction, Place, Season, Side, Speed, T
 from corpus.scenes import (
     Scene,
     camera_view,
-    contact_sheet,
     render_frames,
     sample_scene,
     shaken_view,
@@ -272,8 +271,3 @@ def test_callers_mistakes_are_named(tmp_path):
         write_clip(sample_scene(0), tmp_path / "odd.mp4", height=91)
     with pytest.raises(ValueError, match="too small"):
         render_frames(sample_scene(0), [0.0], height=2, width=2)
-
-
-def test_contact_sheet_lays_scenes_out_in_a_grid():
-    sheet = contact_sheet([sample_scene(seed) for seed in range(5)], columns=3, frame_size=(32, 18))
-    assert sheet.size == (96, 36)

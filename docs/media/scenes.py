@@ -77,7 +77,8 @@ def write_examples(document: Path) -> None:
     def example(found: re.Match) -> str:
         return f"{found[1]}{describe(sample_scene(int(found[2])))}"
 
-    document.write_text(re.sub(r"(> \*\*seed (\d+)\*\*: ).*", example, document.read_text()))
+    text = document.read_text(encoding="utf-8")
+    document.write_text(re.sub(r"(> \*\*seed (\d+)\*\*: ).*", example, text), encoding="utf-8")
 
 
 def main() -> None:
