@@ -150,9 +150,10 @@ def _draw_plots(folder: Path, data: ReportData) -> list[Path]:
         for name, values, label in histograms:
             figure = Figure(figsize=(6, 3), layout="constrained")
             axes = figure.add_subplot()
-            axes.hist(values, bins=30, color="#4878a8")
+            axes.hist(values, bins=min(30, 1 + round(len(values) ** 0.5)), color="#4878a8")
             axes.set_xlabel(label)
             axes.set_ylabel("영상 수" if font else "clips")
+            axes.yaxis.get_major_locator().set_params(integer=True)
             plots.append(_save(FigureCanvasAgg(figure), folder / f"{name}.png"))
         categories = Counter(data.categories).most_common(20)[::-1]
         names = [
@@ -162,6 +163,7 @@ def _draw_plots(folder: Path, data: ReportData) -> list[Path]:
         axes = figure.add_subplot()
         axes.barh(names, [count for _, count in categories], color="#4878a8")
         axes.set_xlabel("영상 수" if font else "clips (categories in the table's order)")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         plots.append(_save(FigureCanvasAgg(figure), folder / "categories.png"))
     return plots
 
