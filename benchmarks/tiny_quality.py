@@ -17,10 +17,10 @@ import typer
 from run_record import save_result
 from tqdm import tqdm
 
-from corpus.scenes import sample_scene, write_clip
+from corpus.scenes import HELD_OUT_SEED, sample_scene, write_clip
 from evaluation.scene_accuracy import caption_clips, scene_scores
 from modeling.captioner import EMBEDDED_MODEL, checkpoint_revision, load_captioner
-from training.scene_clips import HELD_OUT_SEED, draw_clip
+from training.scene_clips import draw_clip
 
 
 def main(

@@ -8,7 +8,8 @@ what is found.
 import re
 from enum import StrEnum
 
-from .scene_values import Camera, Colour, Direction, Landmark, Place, Season, Thing, Time, Weather
+from .scene_clauses import CAMERA_CLAUSES, SEASON_CLAUSES, TIME_CLAUSES, WEATHER_CLAUSES
+from .scene_values import Colour, Direction, Landmark, Place, Season, Speed, Thing, Time, Weather
 
 PLACE_NOUNS: dict[Place, tuple[str, ...]] = {
     Place.COAST: ("[해안]", "[바닷가]", "[해변]", "모래 [해안]"),
@@ -25,6 +26,14 @@ PLACE_NOUNS: dict[Place, tuple[str, ...]] = {
     Place.PARK: ("[공원]", "[공원] 산책로", "[공원] 잔디밭", "[시민 공원]"),
     Place.FIELD: ("[논밭]", "[들녘]", "[농촌] 들판", "[시골 들판]"),
     Place.LAKE: ("[호수]", "[호숫가]", "잔잔한 [호수]", "[호반]"),
+    Place.HARBOR: ("[항구]", "[포구]", "[부둣가]", "어선이 모인 [항구]"),
+    Place.MARKET: ("[시장 골목]", "[전통 시장]", "[재래시장]", "[시장통]"),
+    Place.SUBWAY: ("[지하철역 앞]", "[전철역 앞]", "[지하철역] 출입구", "시내 [지하철역]"),
+    Place.PADDY: ("[계단식 논]", "[다랑논]", "비탈진 [다랑논]", "[다랑이논]"),
+    Place.VALLEY: ("[계곡]", "[골짜기]", "깊은 [계곡]", "[계곡] 물가"),
+    Place.FORTRESS: ("[성곽]", "[옛 성곽]", "[성벽] 길", "돌로 쌓은 [성곽]"),
+    Place.RAILWAY: ("[기찻길]", "[철길]", "[철로]", "[기찻길] 건널목"),
+    Place.BRIDGE: ("[대교]", "[사장교]", "긴 [대교]", "웅장한 [대교]"),
 }
 
 TIME_NOUNS: dict[Time, tuple[str, ...]] = {
@@ -32,18 +41,6 @@ TIME_NOUNS: dict[Time, tuple[str, ...]] = {
     Time.DAY: ("[낮]", "[한낮]", "[대낮]", "[낮] 시간"),
     Time.DUSK: ("[해 질 녘]", "[해 질 무렵]", "[노을 질 무렵]", "[저녁 무렵]"),
     Time.NIGHT: ("[밤]", "[한밤]", "[밤]", "[밤] 시간"),
-}
-
-# What the light looks like, as the stem of a predicate.
-TIME_CLAUSES: dict[Time, tuple[str, ...]] = {
-    Time.DAWN: ("[새벽]의 푸르스름한 빛이 감돌", "[새벽] 특유의 옅은 분홍빛이 번지", "[동틀 무렵]의 은은한 빛이 퍼지"),
-    Time.DAY: ("[한낮]이라 주위가 밝", "[대낮]의 빛이 풍경을 고르게 비추", "[낮]의 빛이 화면 전체에 퍼지"),
-    Time.DUSK: (
-        "[노을]빛이 화면을 주황색으로 물들이",
-        "[저녁 무렵]의 붉은 기운이 번지",
-        "[해 질 녘]의 따뜻한 빛이 내려앉",
-    ),
-    Time.NIGHT: ("[밤]의 어둠이 짙게 깔려 있", "[밤]이 깊어 사방이 어두워져 있", "[한밤]의 어둠이 풍경을 감싸"),
 }
 
 WEATHER_MODIFIERS: dict[Weather, tuple[str, ...]] = {
@@ -54,14 +51,6 @@ WEATHER_MODIFIERS: dict[Weather, tuple[str, ...]] = {
     Weather.FOG: ("[안개] 낀", "[안개]가 자욱한", "뿌연 [안개]가 깔린", "짙은 [안개]가 낀"),
 }
 
-WEATHER_CLAUSES: dict[Weather, tuple[str, ...]] = {
-    Weather.CLEAR: ("날씨가 [맑아] 시야가 또렷하", "공기가 [맑고] 풍경이 선명하", "날씨는 [쾌청하]"),
-    Weather.CLOUDY: ("하늘이 온통 [흐려] 있", "하늘은 잔뜩 [흐리]", "[흐린] 하늘이 낮게 드리워져 있"),
-    Weather.RAIN: ("[빗줄기]가 화면 전체에 쏟아지", "[빗방울]이 쉼 없이 떨어지", "[비가 내려] 풍경이 촉촉이 젖어 있"),
-    Weather.SNOW: ("[눈송이]가 화면 가득 흩날리", "하얀 [눈발]이 쉼 없이 내려오", "[함박눈]이 소복소복 내리"),
-    Weather.FOG: ("[안개]가 먼 곳을 뿌옇게 가리", "짙은 [안개]가 주변을 감싸", "희뿌연 [안개]가 풍경 위에 깔려 있"),
-}
-
 SEASON_NOUNS: dict[Season, tuple[str, ...]] = {
     Season.SPRING: ("[봄날]", "[봄날]", "[봄철]", "[봄]"),
     Season.SUMMER: ("[여름날]", "[여름날]", "[여름철]", "[여름]"),
@@ -69,77 +58,14 @@ SEASON_NOUNS: dict[Season, tuple[str, ...]] = {
     Season.WINTER: ("[겨울날]", "[겨울날]", "[겨울철]", "[겨울]"),
 }
 
-SEASON_CLAUSES: dict[Season, tuple[str, ...]] = {
-    Season.SPRING: (
-        "연분홍 꽃이 핀 나무들이 [봄]의 기운을 전하",
-        "곳곳에 분홍빛 꽃이 피어 [봄] 분위기가 나",
-        "꽃나무가 [봄]을 알리",
-    ),
-    Season.SUMMER: (
-        "짙은 녹색 잎이 [여름]의 싱그러움을 더하",
-        "녹음이 우거져 [여름]임을 알려 주",
-        "무성한 초록 잎이 [여름]을 느끼게 하",
-    ),
-    Season.AUTUMN: (
-        "붉고 노랗게 물든 잎이 [가을] 정취를 더하",
-        "단풍이 들어 [가을] 분위기가 나",
-        "울긋불긋한 단풍이 [가을]을 알리",
-    ),
-    Season.WINTER: (
-        "잎을 떨군 나무들이 [겨울] 풍경을 이루",
-        "하얗게 덮인 땅이 [겨울] 분위기를 더하",
-        "앙상한 가지가 [겨울]임을 보여 주",
-    ),
-}
-
-CAMERA_CLAUSES: dict[Camera, tuple[str, ...]] = {
-    Camera.FIXED: (
-        "카메라는 [고정된 상태]로 촬영하",
-        "카메라는 [움직임 없이] 풍경을 담",
-        "카메라는 [한자리에서] 같은 곳을 비추",
-        "화면은 [고정된 구도]를 유지하",
-    ),
-    Camera.LEFT: (
-        "[카메라는 왼쪽으로] 천천히 이동하",
-        "[카메라가 왼쪽으로] 부드럽게 움직이",
-        "[시점이 왼쪽으로] 서서히 옮겨 가",
-        "[카메라는 오른쪽에서 왼쪽으로] 풍경을 천천히 훑",
-    ),
-    Camera.RIGHT: (
-        "[카메라는 오른쪽으로] 천천히 이동하",
-        "[카메라가 오른쪽으로] 부드럽게 움직이",
-        "[시점이 오른쪽으로] 서서히 옮겨 가",
-        "[카메라는 왼쪽에서 오른쪽으로] 풍경을 천천히 훑",
-    ),
-    Camera.UP: (
-        "[카메라는 위쪽으로] 천천히 올라가",
-        "[카메라가 위로] 부드럽게 움직이",
-        "[시점이 위쪽으로] 서서히 옮겨 가",
-        "[카메라는 아래에서 위로] 풍경을 천천히 훑",
-    ),
-    Camera.DOWN: (
-        "[카메라는 아래쪽으로] 천천히 내려가",
-        "[카메라가 아래로] 부드럽게 움직이",
-        "[시점이 아래쪽으로] 서서히 옮겨 가",
-        "[카메라는 위에서 아래로] 풍경을 천천히 훑",
-    ),
-    Camera.ZOOM_IN: (
-        "카메라는 풍경을 점점 [확대하]",
-        "카메라가 앞으로 천천히 [다가가]",
-        "화면이 서서히 [확대되]",
-        "카메라는 천천히 [줌 인]하",
-    ),
-    Camera.ZOOM_OUT: (
-        "카메라는 화면을 점점 [축소하]",
-        "카메라가 뒤로 천천히 [물러나]",
-        "화면이 서서히 [축소되]",
-        "카메라는 천천히 [줌 아웃]하",
-    ),
-}
-
 DIRECTION_FORMS: dict[Direction, tuple[str, ...]] = {
     Direction.LEFT: ("오른쪽에서 [왼쪽으로]", "[왼쪽으로]", "[왼쪽을 향해]"),
     Direction.RIGHT: ("왼쪽에서 [오른쪽으로]", "[오른쪽으로]", "[오른쪽을 향해]"),
+}
+
+SPEED_FORMS: dict[Speed, tuple[str, ...]] = {
+    Speed.SLOW: ("[천천히]", "[느린 속도로]", "[느릿하게]"),
+    Speed.FAST: ("[빠르게]", "[빠른 속도로]", "[속도를 내어]"),
 }
 
 COLOUR_FORMS: dict[Colour, tuple[str, ...]] = {
@@ -178,6 +104,11 @@ THING_NOUNS: dict[Thing, tuple[str, ...]] = {
     Thing.BUTTERFLY: ("[나비]", "[나비] 두 마리"),
     Thing.SMOKE: ("[연기]",),
     Thing.FOUNTAIN: ("[분수]", "[분수대]"),
+    Thing.TRAIN: ("[기차]", "[열차]", "[전동차]"),
+    Thing.MOTORCYCLE: ("[오토바이를 탄 사람]", "[오토바이를 모는 사람]", "[오토바이를 몰고 가는 사람]"),
+    Thing.HANDCART: ("[손수레를 끄는 사람]", "[손수레를 끌고 가는 사람]", "[수레를 끄는 사람]"),
+    Thing.WATERFALL: ("[폭포]", "[폭포수]", "[폭포] 물줄기"),
+    Thing.EGRET: ("[백로] 두 마리", "[백로] 한 쌍", "[백로]들"),
 }
 
 LANDMARK_NOUNS: dict[Landmark, tuple[str, ...]] = {
@@ -197,6 +128,10 @@ LANDMARK_NOUNS: dict[Landmark, tuple[str, ...]] = {
     Landmark.REEDS: ("[갈대]", "[갈대] 무더기"),
     Landmark.TURBINE: ("[풍력 발전기]",),
     Landmark.SIGNPOST: ("[이정표]", "나무 [이정표]"),
+    Landmark.CRANE: ("[크레인]", "높은 [크레인]", "[크레인] 한 대"),
+    Landmark.CLOCK: ("[시계탑]", "둥근 시계가 달린 [시계탑]"),
+    Landmark.TOTEM: ("[장승] 한 쌍", "나무 [장승]들"),
+    Landmark.TENT: ("[포장마차]", "주황색 천을 두른 [포장마차]"),
 }
 
 _TABLES: dict[str, tuple[dict, ...]] = {
@@ -237,21 +172,22 @@ def _value_patterns(tables: tuple[dict, ...]) -> dict[StrEnum, re.Pattern]:
 
 
 _PATTERNS = {name: _value_patterns(tables) for name, tables in _TABLES.items()}
-_DIRECTIONS, _COLOURS = _value_patterns((DIRECTION_FORMS,)), _value_patterns((COLOUR_FORMS,))
+_DIRECTIONS, _SPEEDS, _COLOURS = (_value_patterns((table,)) for table in (DIRECTION_FORMS, SPEED_FORMS, COLOUR_FORMS))
 
 
 def named_attributes(text: str) -> dict[str, set[str]]:
     """Find every attribute value that a Korean text names.
 
     Returns:
-        For place, time, weather, season, camera, thing and landmark: the named values. For colour and direction:
-        the thing and its colour ("버스 빨간"), the thing and where it goes ("버스 왼쪽으로"). Nothing: an empty set.
+        For place, time, weather, season, camera, thing and landmark: the named values. For colour, direction and
+        speed: the thing and its colour ("버스 빨간"), where it goes ("버스 왼쪽으로"), how fast ("버스 빠르게").
+        Nothing: an empty set.
     """
     named = {
         name: {str(value) for value, pattern in patterns.items() if pattern.search(text)}
         for name, patterns in _PATTERNS.items()
     }
-    named["colour"], named["direction"] = set(), set()
+    named["colour"], named["direction"], named["speed"] = set(), set(), set()
     for pattern in _PATTERNS["camera"].values():
         text = pattern.sub("", text)
     hits = sorted((m.start(), m.end(), thing) for thing, p in _PATTERNS["thing"].items() for m in p.finditer(text))
@@ -260,4 +196,5 @@ def named_attributes(text: str) -> dict[str, set[str]]:
         after = text[end : hits[index + 1][0] if index + 1 < len(hits) else len(text)].split(".")[0].split(",")[0]
         named["colour"] |= {f"{thing} {colour}" for colour, p in _COLOURS.items() if p.search(before)}
         named["direction"] |= {f"{thing} {way}" for way, p in _DIRECTIONS.items() if p.search(after)}
+        named["speed"] |= {f"{thing} {pace}" for pace, p in _SPEEDS.items() if p.search(after)}
     return named

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .scene_brush import RGB, Brush, mix
+from .scene_brush import ASPECT, RGB, Brush, mix
 from .scene_traffic import DARK, OWN, Drawer, sign_of
 from .scene_values import Thing
 
@@ -151,6 +151,44 @@ def _fountain(brush: Brush, mover: Mover, colour: RGB, x: float, t: float) -> No
         )
 
 
+def _waterfall(brush: Brush, mover: Mover, colour: RGB, x: float, t: float) -> None:
+    """Fall down the hollow of the valley's back wall, whatever `x` says."""
+    x = ASPECT / 2
+    brush.polygon([(x - 0.07, 0.235), (x + 0.07, 0.235), (x + 0.1, 0.58), (x - 0.1, 0.58)], colour, own=0.6)
+    for k in range(18):  # streaks run down
+        run = (k * 0.739 + mover.phase + (0.9 + 0.1 * (k % 3)) * t) % 1.0
+        across, y = ((k * 7 % 18 + 0.5) / 18 - 0.5) * 0.14, 0.235 + 0.27 * run
+        ends = [(x + across * (1 + 0.4 * run), y), (x + across * (1.1 + 0.4 * run), y + 0.075)]
+        brush.line(ends, (142, 192, 222), 0.008, own=0.5)
+    for k in range(7):  # spray
+        lift = abs(0.02 * math.sin(6 * t + 2 * k))
+        brush.ellipse(x + (k - 3) * 0.04, 0.585 - lift, 0.036, 0.016 + lift, colour, own=0.6)
+
+
+def _egret(brush: Brush, mover: Mover, colour: RGB, x: float, t: float) -> None:
+    for dx, foot, turn in ((-0.12, 0.735, 1), (0.17, 0.69, 1)):
+        bx, dip = x + dx, 0.035 * math.sin(2.5 * t + 6 * mover.phase + dx * 9)  # the neck bends down and up
+        brush.line([(bx - 0.012, foot), (bx - 0.008, foot - 0.08)], DARK, 0.007)
+        brush.line([(bx + 0.016, foot), (bx + 0.012, foot - 0.08)], DARK, 0.007)
+        body = [(-0.085, -0.06), (-0.03, -0.115), (0.045, -0.11), (0.03, -0.075)]
+        brush.polygon([(bx + turn * a, foot + b) for a, b in body], colour, own=0.8)
+        brush.ellipse(bx, foot - 0.092, 0.05, 0.026, colour, own=0.8)
+        head = bx + turn * (0.07 + 0.6 * max(0.0, dip)), foot - 0.19 + dip
+        brush.line(
+            [(bx + turn * 0.04, foot - 0.1), (bx + turn * 0.035, foot - 0.155 + 0.4 * dip), head],
+            colour,
+            0.018,
+            own=0.8,
+        )
+        brush.ellipse(*head, 0.018, 0.015, colour, own=0.8)
+        beak = [
+            (head[0] + turn * 0.012, head[1] - 0.009),
+            (head[0] + turn * 0.06, head[1] + 0.012),
+            (head[0], head[1] + 0.01),
+        ]
+        brush.polygon(beak, (250, 190, 40), own=0.7)
+
+
 DRIFTER_DRAWERS: dict[Thing, Drawer] = {
     Thing.WAVES: _waves,
     Thing.CLOUDS: _cloud,
@@ -164,4 +202,6 @@ DRIFTER_DRAWERS: dict[Thing, Drawer] = {
     Thing.BUTTERFLY: _butterfly,
     Thing.SMOKE: _smoke,
     Thing.FOUNTAIN: _fountain,
+    Thing.WATERFALL: _waterfall,
+    Thing.EGRET: _egret,
 }

@@ -1,8 +1,10 @@
-"""What several places share: sky, mountains, ground, trees and their seasons."""
+"""What several places share: sky, mountains, ground, water, trees and their seasons."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +37,14 @@ SNOW: RGB = (240, 244, 250)
 PINE: RGB = (36, 88, 58)
 TRUNK: RGB = (92, 66, 46)
 LAMPLIGHT: RGB = (255, 214, 120)
+
+
+@dataclass(frozen=True)
+class Painter:
+    """How a place is painted, and where its sky ends."""
+
+    horizon: float
+    paint: Callable[[Brush, Scene, np.random.Generator], None]
 
 
 def paint_sky(brush: Brush, scene: Scene, rng: np.random.Generator, horizon: float) -> None:
@@ -122,6 +132,18 @@ def ground(brush: Brush, top: float, colour: RGB) -> None:
     seen = brush.light.shade(colour, 0.25)
     near = brush.light.shade(mix(colour, (0, 0, 0), 0.12))
     brush.gradient(top, brush.extent.bottom + 0.01, seen, near)
+
+
+def water(
+    brush: Brush, scene: Scene, rng: np.random.Generator, top: float, bottom: float, deep: RGB, shallow: RGB
+) -> None:
+    """Paint a sheet of water with glints; it takes part of its colour from the sky."""
+    sky = brush.light.sky_bottom
+    brush.gradient(top, bottom, mix(brush.light.shade(deep), sky, 0.35), mix(brush.light.shade(shallow), sky, 0.12))
+    for u, v, length in rng.uniform(0, 1, (36, 3)):
+        y = top + (bottom - top) * v**1.4
+        x, half = brush.extent.at(u), 0.02 + 0.05 * length * (0.4 + v)
+        brush.line([(x - half, y), (x + half, y)], mix(shallow, (255, 255, 255), 0.35), 0.004)
 
 
 def snow_patches(brush: Brush, scene: Scene, rng: np.random.Generator, top: float, bottom: float) -> None:

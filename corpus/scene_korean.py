@@ -33,6 +33,12 @@ def polite(stem: str) -> str:
     return stem + "습니다"
 
 
+def adnominal(stem: str) -> str:
+    """Put before a noun: 있 -> 있는, 흐르 -> 흐르는, 감돌 -> 감도는."""
+    final = final_consonant(stem)
+    return (stem[:-1] + chr(ord(stem[-1]) - final) if final == _FINAL_RIEUL else stem) + "는"
+
+
 def linking(stem: str, ending: str = "며") -> str:
     """Join to a next clause with 고 or (으)며: 있 -> 있으며, 흐르 -> 흐르며, 감돌 -> 감돌며."""
     if ending == "고":

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .scene_brush import Brush
-from .scene_built_places import TILE, tiled_roof
+from .scene_buildings import TILE, tiled_roof
 from .scene_elements import LAMPLIGHT, PINE, SNOW, TRUNK
 from .scene_values import Landmark, Place, Season
 
@@ -196,6 +196,75 @@ def _signpost(brush: Brush, x: float, scene: Scene) -> None:
         brush.line([(x - 0.05, y), (x + 0.07, y)], (110, 72, 44), 0.01)
 
 
+def _crane(brush: Brush, x: float, scene: Scene) -> None:
+    orange, dark = (236, 120, 30), (70, 72, 78)
+    for dx in (-0.07, 0.07):
+        brush.line([(x + dx, FOOT), (x + 0.4 * dx, 0.24)], orange, 0.02)
+    for k in range(5):  # lattice
+        y, half = 0.72 - 0.095 * k, 0.065 - 0.008 * k
+        brush.line([(x - half, y), (x + half, y - 0.09)], orange, 0.009)
+        brush.line([(x - half, y), (x + half, y)], orange, 0.009)
+    brush.rect(x - 0.19, 0.222, x + 0.33, 0.25, orange)
+    brush.line([(x - 0.19, 0.23), (x, 0.12), (x + 0.33, 0.23)], orange, 0.014)
+    brush.line([(x, 0.12), (x, 0.24)], orange, 0.016)
+    brush.rect(x - 0.2, 0.235, x - 0.12, 0.3, dark)
+    brush.rect(x - 0.035, 0.25, x + 0.045, 0.31, (150, 190, 210))
+    brush.line([(x + 0.29, 0.25), (x + 0.29, 0.42)], dark, 0.007)
+    brush.rect(x + 0.26, 0.42, x + 0.32, 0.45, dark)
+
+
+def _clock(brush: Brush, x: float, scene: Scene) -> None:
+    brush.rect(x - 0.1, 0.72, x + 0.1, FOOT, (150, 146, 140))
+    brush.rect(x - 0.055, 0.4, x + 0.055, 0.72, (206, 188, 160))
+    brush.rect(x - 0.025, 0.45, x + 0.025, 0.7, (176, 156, 128))
+    brush.rect(x - 0.09, 0.24, x + 0.09, 0.41, (176, 92, 70))
+    brush.polygon([(x - 0.11, 0.245), (x, 0.15), (x + 0.11, 0.245)], (60, 92, 96))
+    lit = 0.9 if brush.light.is_night else 0.3
+    brush.ellipse(x, 0.325, 0.068, 0.068, (60, 50, 46))
+    brush.ellipse(x, 0.325, 0.058, 0.058, (255, 250, 232), own=lit)
+    hour, minute = scene.seed % 12 * math.pi / 6, scene.seed % 7 * 0.9
+    for angle, length, width in ((hour, 0.032, 0.012), (minute, 0.048, 0.008)):
+        brush.line([(x, 0.325), (x + length * math.sin(angle), 0.325 - length * math.cos(angle))], (20, 20, 24), width)
+    brush.glow(x, 0.325, 0.16, LAMPLIGHT)
+
+
+def _totem(brush: Brush, x: float, scene: Scene) -> None:
+    for dx, wood, hat in ((-0.09, (176, 112, 66), (60, 48, 44)), (0.09, (198, 136, 84), (150, 52, 44))):
+        middle = x + dx
+        trunk = [(middle - 0.05, FOOT), (middle - 0.06, 0.37), (middle + 0.06, 0.37), (middle + 0.05, FOOT)]
+        brush.polygon(trunk, wood)
+        brim = [(middle - 0.085, 0.385), (middle - 0.05, 0.31), (middle + 0.05, 0.31), (middle + 0.085, 0.385)]
+        brush.polygon(brim, hat)
+        for eye in (-0.027, 0.027):  # big eyes, a broad nose, bared teeth
+            brush.ellipse(middle + eye, 0.43, 0.024, 0.024, (252, 250, 240))
+            brush.ellipse(middle + eye, 0.433, 0.011, 0.011, (20, 18, 18))
+        brush.polygon([(middle, 0.43), (middle - 0.022, 0.49), (middle + 0.022, 0.49)], (120, 70, 40))
+        brush.rect(middle - 0.036, 0.505, middle + 0.036, 0.535, (170, 40, 36))
+        brush.rect(middle - 0.03, 0.512, middle + 0.03, 0.526, (250, 246, 234))
+        for k in range(4):  # the writing down its front
+            y = 0.575 + 0.042 * k
+            brush.line([(middle - 0.018, y), (middle + 0.018, y)], (44, 30, 24), 0.008)
+            brush.line([(middle, y - 0.01), (middle, y + 0.022)], (44, 30, 24), 0.008)
+
+
+def _tent(brush: Brush, x: float, scene: Scene) -> None:
+    night = brush.light.is_night
+    brush.rect(x - 0.21, 0.52, x + 0.21, FOOT, (255, 206, 130) if night else (150, 110, 84), own=0.7 if night else 0.0)
+    for dx in (-0.12, 0.0, 0.12):  # stools in front of the counter
+        brush.line([(x + dx, FOOT), (x + dx, 0.72)], (60, 60, 66), 0.012)
+        brush.ellipse(x + dx, 0.715, 0.03, 0.012, (40, 90, 180))
+    brush.rect(x - 0.22, 0.63, x + 0.22, 0.69, (236, 96, 34), own=0.4)
+    for dx in (-0.22, 0.22):
+        brush.rect(x + dx - 0.02, 0.5, x + dx + 0.02, FOOT, (226, 84, 28), own=0.4)
+    roof = [(x - 0.27, 0.52), (x - 0.19, 0.42), (x + 0.19, 0.42), (x + 0.27, 0.52)]
+    brush.polygon(roof, SNOW if scene.season == Season.WINTER else (244, 112, 40), own=0.4)
+    for k in range(9):
+        left = x - 0.27 + 0.06 * k
+        brush.rect(left, 0.515, left + 0.06, 0.55, (250, 246, 236) if k % 2 else (226, 60, 40), own=0.4)
+    brush.ellipse(x, 0.59, 0.02, 0.024, (255, 226, 140), own=0.9)
+    brush.glow(x, 0.58, 0.3, LAMPLIGHT)
+
+
 _PAINTERS: dict[Landmark, Callable[[Brush, float, Scene], None]] = {
     Landmark.LIGHTHOUSE: _lighthouse,
     Landmark.ROCK: _rock,
@@ -213,6 +282,10 @@ _PAINTERS: dict[Landmark, Callable[[Brush, float, Scene], None]] = {
     Landmark.REEDS: _reeds,
     Landmark.TURBINE: _turbine,
     Landmark.SIGNPOST: _signpost,
+    Landmark.CRANE: _crane,
+    Landmark.CLOCK: _clock,
+    Landmark.TOTEM: _totem,
+    Landmark.TENT: _tent,
 }
 
 

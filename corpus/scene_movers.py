@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .scene_brush import ASPECT, RGB, Brush, Extent
 from .scene_drifters import DRIFTER_DRAWERS
 from .scene_traffic import TRAFFIC_DRAWERS
-from .scene_values import Colour, Direction, Place, Thing
+from .scene_values import Colour, Direction, Place, Side, Speed, Thing
 
 if TYPE_CHECKING:
     from .scenes import Scene
@@ -27,7 +27,7 @@ PAINT: dict[Colour, RGB] = {
 }
 _DRAWERS = TRAFFIC_DRAWERS | DRIFTER_DRAWERS
 # Places with a carriageway in front.
-ROADSIDE = (Place.STREET, Place.APARTMENTS, Place.TOWERS)
+ROADSIDE = (Place.STREET, Place.APARTMENTS, Place.TOWERS, Place.SUBWAY)
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Mover:
     """One moving thing.
 
     Attributes:
+        speed: Told when it is clearly slow or fast; a thing that goes nowhere has none.
+        side: Where it stays in the picture during the whole clip, if it does.
         middle: Where its way is centred, as a share of the view's width.
         reach: How far it comes during the clip, as a share of the view's width.
         phase: Makes two of the same kind differ, 0 to 1.
@@ -43,6 +45,8 @@ class Mover:
     thing: Thing
     colour: Colour
     direction: Direction | None
+    speed: Speed | None
+    side: Side | None
     middle: float
     reach: float
     phase: float

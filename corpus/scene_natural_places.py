@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,12 +15,14 @@ from .scene_elements import (
     SLOPE,
     SNOW,
     TRUNK,
+    Painter,
     conifer,
     ground,
     ridge,
     snow_patches,
     tree,
     tree_row,
+    water,
 )
 from .scene_values import Place, Season, Weather
 
@@ -31,26 +31,6 @@ if TYPE_CHECKING:
 
 SAND: RGB = (236, 212, 160)
 PATH: RGB = (206, 186, 150)
-
-
-@dataclass(frozen=True)
-class Painter:
-    """How a place is painted, and where its sky ends."""
-
-    horizon: float
-    paint: Callable[[Brush, Scene, np.random.Generator], None]
-
-
-def water(
-    brush: Brush, scene: Scene, rng: np.random.Generator, top: float, bottom: float, deep: RGB, shallow: RGB
-) -> None:
-    """Paint a sheet of water with glints; it takes part of its colour from the sky."""
-    sky = brush.light.sky_bottom
-    brush.gradient(top, bottom, mix(brush.light.shade(deep), sky, 0.35), mix(brush.light.shade(shallow), sky, 0.12))
-    for u, v, length in rng.uniform(0, 1, (36, 3)):
-        y = top + (bottom - top) * v**1.4
-        x, half = brush.extent.at(u), 0.02 + 0.05 * length * (0.4 + v)
-        brush.line([(x - half, y), (x + half, y)], mix(shallow, (255, 255, 255), 0.35), 0.004)
 
 
 def coast(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
@@ -176,6 +156,7 @@ def forest(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
         Season.WINTER: (224, 228, 234),
     }
     ground(brush, 0.68, floor[scene.season])
+    snow_patches(brush, scene, rng, 0.70, 1.2)
     middle = extent.at(0.5) + rng.uniform(-0.3, 0.3)
     brush.polygon(
         [(middle - 0.05, 0.68), (middle + 0.05, 0.68), (middle + 0.8, 1.3), (middle - 0.8, 1.3)], (178, 150, 112)
@@ -184,7 +165,6 @@ def forest(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
         brush.ellipse(
             extent.at(u), 0.7 + 0.45 * v, 0.014, 0.008, mix(leaves[rng.integers(4)], floor[scene.season], 0.3)
         )
-    snow_patches(brush, scene, rng, 0.70, 1.2)
     count = 9
     for k in rng.permutation(count):  # big trunks
         x, half = extent.at((k + rng.uniform(0.2, 0.8)) / count), rng.uniform(0.022, 0.042)
@@ -257,12 +237,12 @@ def field(brush: Brush, scene: Scene, rng: np.random.Generator) -> None:
     colour = crop[scene.season]
     dark = mix(colour, (70, 50, 30), 0.42)
     ground(brush, 0.41, colour)
+    snow_patches(brush, scene, rng, 0.46, 1.2)
     vanish = extent.at(rng.uniform(0.3, 0.7))
     for k in range(-22, 23):  # furrows run to one point
         brush.polygon([(vanish + k * 0.012, 0.42), (vanish + k * 0.24, 1.3), (vanish + k * 0.24 + 0.09, 1.3)], dark)
-    for y in (0.455, 0.53, 0.66):  # paddy dikes
+    for y in (0.455, 0.53, 0.66):  # dikes
         brush.rect(extent.left, y, extent.right, y + 0.006 + 0.03 * (y - 0.44), GRASS[scene.season])
-    snow_patches(brush, scene, rng, 0.46, 1.2)
     for u in rng.uniform(0.05, 0.95, 3):  # farmhouses and their trees
         x, roof = extent.at(u), ((64, 110, 170), (190, 74, 58), (96, 100, 108))[rng.integers(3)]
         brush.rect(x - 0.06, 0.385, x + 0.06, 0.425, (238, 232, 220), far=0.3)

@@ -9,6 +9,8 @@ from PIL import Image
 
 from .scene_brush import Brush, Extent, Light
 from .scene_built_places import BUILT_PAINTERS
+from .scene_city_places import CITY_PAINTERS
+from .scene_country_places import COUNTRY_PAINTERS
 from .scene_elements import paint_sky
 from .scene_landmarks import paint_landmark
 from .scene_natural_places import NATURAL_PAINTERS
@@ -16,7 +18,7 @@ from .scene_natural_places import NATURAL_PAINTERS
 if TYPE_CHECKING:
     from .scenes import Scene
 
-PAINTERS = NATURAL_PAINTERS | BUILT_PAINTERS
+PAINTERS = NATURAL_PAINTERS | BUILT_PAINTERS | CITY_PAINTERS | COUNTRY_PAINTERS
 
 
 def paint_world(scene: Scene, extent: Extent, size: tuple[int, int]) -> tuple[Image.Image, Image.Image, Image.Image]:

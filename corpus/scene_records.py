@@ -7,7 +7,7 @@ import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from .records import Record, RecordWriter, caption_record
 from .scene_captions import describe
-from .scenes import Scene, sample_scene, write_clip
+from .scenes import HELD_OUT_SEED, Scene, sample_scene, write_clip
 
 SPLITS = ("train", "val")
 
@@ -44,6 +44,11 @@ class SceneSettings:
             raise ValueError(
                 f"count is {self.count}, seed {self.seed}, workers {self.workers};"
                 " count is 1 or more, the others 0 or more."
+            )
+        if self.seed + self.count > HELD_OUT_SEED:
+            raise ValueError(
+                f"scenes would use seeds {self.seed} to {self.seed + self.count - 1}; seeds from {HELD_OUT_SEED} on are"
+                " held out for evaluation. Take fewer scenes or a smaller first seed."
             )
         if not 0 <= self.val_share <= 1:
             raise ValueError(f"val_share is {self.val_share}; it is a share, 0 to 1.")
@@ -90,10 +95,11 @@ def scene_record(scene: Scene) -> Record:
     }
     if scene.landmark:
         attributes["landmark"] = str(scene.landmark)
+    told = ("thing", "colour", "direction", "speed", "side")
     attributes["movers"] = [
-        {name: str(value) for name in ("thing", "colour", "direction") if (value := getattr(mover, name))}
-        for mover in scene.movers
+        {name: str(value) for name in told if (value := getattr(mover, name))} for mover in scene.movers
     ]
+    attributes["finish"] = asdict(scene.finish)
     facts = {"source": "scenes", "seed": scene.seed, "duration_s": scene.duration_s, **attributes}
     return caption_record(_name(scene.seed), _video(scene.seed), describe(scene), **facts)
 

@@ -224,6 +224,50 @@ def _plane(brush: Brush, mover: Mover, colour: RGB, x: float, t: float) -> None:
     brush.line([(x - sign * 0.12, y - 0.006), (x + sign * 0.15, y - 0.006)], (70, 90, 120), 0.008)
 
 
+def _train(brush: Brush, mover: Mover, colour: RGB, x: float, t: float) -> None:
+    sign, y = sign_of(mover), 0.4  # on the deck of a bridge
+    glass = (255, 236, 180) if brush.light.is_night else (66, 92, 116)
+    for k in (-1.5, -0.5, 0.5, 1.5):
+        middle = x + sign * 0.27 * k
+        nose = 0.06 if k == 1.5 else 0.0  # the first car is slanted in front
+        body = [(-0.13, -0.012), (-0.13, -0.105), (0.13 - nose, -0.105), (0.13, -0.05), (0.13, -0.012)]
+        brush.polygon([(middle + sign * a, y + b) for a, b in body], colour, own=OWN)
+        brush.rect(middle - 0.13, y - 0.036, middle + 0.13, y - 0.024, (250, 250, 250), own=OWN)
+        for m in range(4 if k < 1.5 else 3):
+            left = middle + sign * (-0.088 + 0.055 * m) - 0.019
+            brush.rect(left, y - 0.088, left + 0.038, y - 0.052, glass, own=0.6)
+        _wheels(brush, middle, y, (-0.08, 0.08), 0.014)
+    brush.ellipse(x + sign * 0.53, y - 0.03, 0.01, 0.01, (255, 246, 190), own=0.9)
+
+
+def _motorcycle(brush: Brush, mover: Mover, colour: RGB, x: float, t: float) -> None:
+    sign, y = sign_of(mover), 0.845
+    _wheels(brush, x, y, (-0.105, 0.105), 0.05)
+    frame = [(-0.15, -0.11), (-0.02, -0.1), (0.05, -0.14), (0.09, -0.13), (0.06, -0.05), (-0.09, -0.04)]
+    brush.polygon([(x + sign * a, y + b) for a, b in frame], colour, own=OWN)
+    brush.line([(x + sign * 0.105, y - 0.05), (x + sign * 0.065, y - 0.19)], (190, 192, 196), 0.016)
+    box = x - sign * 0.12
+    brush.rect(box - 0.05, y - 0.21, box + 0.05, y - 0.115, mix(colour, (0, 0, 0), 0.2), own=OWN)
+    rider = [(-0.07, -0.1), (-0.045, -0.23), (0.01, -0.24), (0.03, -0.12)]
+    brush.polygon([(x + sign * a, y + b) for a, b in rider], (70, 74, 84), own=0.4)
+    brush.line([(x - sign * 0.005, y - 0.21), (x + sign * 0.075, y - 0.18)], (70, 74, 84), 0.02, own=0.4)
+    brush.line([(x, y - 0.12), (x + sign * 0.05, y - 0.1), (x + sign * 0.03, y - 0.035)], DARK, 0.024, own=0.4)
+    brush.ellipse(x - sign * 0.005, y - 0.275, 0.036, 0.038, colour, own=OWN)  # helmet
+    brush.ellipse(x + sign * 0.016, y - 0.27, 0.017, 0.015, DARK)
+    _lights(brush, x, y - 0.125, 0.1, sign)
+
+
+def _handcart(brush: Brush, mover: Mover, colour: RGB, x: float, t: float) -> None:
+    sign, y = sign_of(mover), 0.835
+    _figure(brush, (96, 100, 110), x + sign * 0.19, y, t + mover.phase, sign)
+    brush.line([(x + sign * 0.2, y - 0.14), (x - sign * 0.05, y - 0.1)], (110, 84, 60), 0.014)
+    for dx, size in ((-0.12, 0.05), (-0.06, 0.06), (0.01, 0.046)):  # its load
+        brush.ellipse(x + sign * dx, y - 0.175, size, size, (196, 168, 124))
+    tray = [(-0.2, -0.165), (0.07, -0.165), (0.05, -0.075), (-0.18, -0.075)]
+    brush.polygon([(x + sign * a, y + b) for a, b in tray], colour, own=OWN)
+    _wheels(brush, x - sign * 0.06, y, (0.0,), 0.06)
+
+
 TRAFFIC_DRAWERS: dict[Thing, Drawer] = {
     Thing.SHIP: _ship,
     Thing.PERSON: _person,
@@ -235,4 +279,7 @@ TRAFFIC_DRAWERS: dict[Thing, Drawer] = {
     Thing.CABLE_CAR: _cable_car,
     Thing.BALLOON: _balloon,
     Thing.PLANE: _plane,
+    Thing.TRAIN: _train,
+    Thing.MOTORCYCLE: _motorcycle,
+    Thing.HANDCART: _handcart,
 }

@@ -18,6 +18,14 @@ class Place(StrEnum):
     PARK = "공원"
     FIELD = "논밭"
     LAKE = "호수"
+    HARBOR = "항구"
+    MARKET = "시장 골목"
+    SUBWAY = "지하철역 앞"
+    PADDY = "계단식 논"
+    VALLEY = "계곡"
+    FORTRESS = "성곽"
+    RAILWAY = "기찻길"
+    BRIDGE = "대교"
 
 
 class Time(StrEnum):
@@ -55,6 +63,19 @@ class Camera(StrEnum):
 class Direction(StrEnum):
     LEFT = "왼쪽으로"
     RIGHT = "오른쪽으로"
+
+
+class Speed(StrEnum):
+    SLOW = "천천히"
+    FAST = "빠르게"
+
+
+class Side(StrEnum):
+    """Where in the picture something stays."""
+
+    LEFT = "왼쪽"
+    MIDDLE = "가운데"
+    RIGHT = "오른쪽"
 
 
 class Colour(StrEnum):
@@ -95,6 +116,11 @@ class Thing(StrEnum):
     BUTTERFLY = "나비"
     SMOKE = "연기"
     FOUNTAIN = "분수"
+    TRAIN = "기차"
+    MOTORCYCLE = "오토바이를 탄 사람"
+    HANDCART = "손수레를 끄는 사람"
+    WATERFALL = "폭포"
+    EGRET = "백로"
 
 
 class Landmark(StrEnum):
@@ -116,3 +142,7 @@ class Landmark(StrEnum):
     REEDS = "갈대"
     TURBINE = "풍력 발전기"
     SIGNPOST = "이정표"
+    CRANE = "크레인"
+    CLOCK = "시계탑"
+    TOTEM = "장승"
+    TENT = "포장마차"

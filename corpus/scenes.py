@@ -5,7 +5,6 @@ frames = render_frames(scene, [0.0, 1.0, 2.0], height=112, width=112)  # uint8 [
 write_clip(scene, "scene.mp4")
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,11 +15,14 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from .scene_brush import ASPECT, Brush, Extent, Light
+from .scene_finish import Finish, apply_finish, sample_finish, shake_offset
 from .scene_movers import Mover, draw_mover
 from .scene_painting import paint_world
 from .scene_sampling import sample_attributes
 from .scene_values import Camera, Landmark, Place, Season, Thing, Time, Weather
 from .scene_weather import draw_weather
+
+HELD_OUT_SEED = 1_000_000_000  # training seeds stay below, evaluation seeds start here
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Scene:
         camera_amount: Pan or tilt in view widths or heights, or the zoom factor.
         focus: World x and y that a zoom goes to.
         landmark_at: Where the landmark stands, as a share of the width that the camera sees.
+        finish: What the camera does to the picture.
     """
 
     seed: int
@@ -45,6 +48,7 @@ class Scene:
     landmark: Landmark | None
     landmark_at: float
     movers: tuple[Mover, ...]
+    finish: Finish
 
     def __post_init__(self):
         if not self.duration_s > 0:
@@ -57,11 +61,12 @@ class Scene:
 
 def sample_scene(seed: int) -> Scene:
     """Draw a scene; the same seed always gives the same scene."""
-    return Scene(seed=seed, **sample_attributes(np.random.default_rng([seed, 0])))
+    finish = sample_finish(np.random.default_rng([seed, 4]))
+    return Scene(seed=seed, finish=finish, **sample_attributes(np.random.default_rng([seed, 0])))
 
 
 def camera_view(scene: Scene, t: float) -> Extent:
-    """Return the part of the world that the camera sees at `t` seconds."""
+    """Return the part of the world that a steady camera sees at `t` seconds."""
     share = min(1.0, max(0.0, t / scene.duration_s))
     amount = scene.camera_amount
     dx, dy = {
@@ -83,11 +88,21 @@ def camera_view(scene: Scene, t: float) -> Extent:
     return Extent(left, top, left + wide, top + high)
 
 
+def shaken_view(scene: Scene, t: float) -> Extent:
+    """Return the part of the world that the camera sees at `t` seconds: the planned view, in an unsteady hand."""
+    view = camera_view(scene, t)
+    dx, dy = (shift * (view.bottom - view.top) for shift in shake_offset(scene.finish, scene.seed, t))
+    return Extent(view.left + dx, view.top + dy, view.right + dx, view.bottom + dy)
+
+
 def world_extent(scene: Scene) -> Extent:
-    """Return everything that the camera sees during the clip."""
-    views = [camera_view(scene, t) for t in (0.0, scene.duration_s)]
+    """Return everything that the camera can see during the clip."""
+    views, room = [camera_view(scene, t) for t in (0.0, scene.duration_s)], scene.finish.shake
     return Extent(
-        min(v.left for v in views), min(v.top for v in views), max(v.right for v in views), max(v.bottom for v in views)
+        min(v.left for v in views) - room,
+        min(v.top for v in views) - room,
+        max(v.right for v in views) + room,
+        max(v.bottom for v in views) + room,
     )
 
 
@@ -112,9 +127,9 @@ def render_frames(scene: Scene, times_s: ArrayLike, *, height: int, width: int) 
 
 
 def _render(scene: Scene, t: float, world: tuple, extent: Extent, size: tuple[int, int]) -> Image.Image:
-    """Draw one frame: sky, clouds, land, things, weather."""
+    """Draw one frame: sky, clouds, land, things, weather, and what the camera makes of it."""
     sky, land, mask = world
-    view, light = camera_view(scene, t), Light(scene.time, scene.weather)
+    planned, view, light = camera_view(scene, t), shaken_view(scene, t), Light(scene.time, scene.weather)
     per_x, per_y = land.width / (extent.right - extent.left), land.height / (extent.bottom - extent.top)
     box = (
         (view.left - extent.left) * per_x,
@@ -131,15 +146,15 @@ def _render(scene: Scene, t: float, world: tuple, extent: Extent, size: tuple[in
     brush = Brush(image, around, light)
     for mover in scene.movers:
         if mover.thing == Thing.CLOUDS:
-            draw_mover(brush, mover, scene, view, t)
+            draw_mover(brush, mover, scene, planned, t)
     image.paste(land.crop((x0, y0, x1, y1)), mask=mask.crop((x0, y0, x1, y1)))
     for mover in scene.movers:
         if mover.thing != Thing.CLOUDS:
-            draw_mover(brush, mover, scene, view, t)
+            draw_mover(brush, mover, scene, planned, t)
     image = image.resize(size, Image.Resampling.BILINEAR, box=(box[0] - x0, box[1] - y0, box[2] - x0, box[3] - y0))
     if scene.weather in (Weather.RAIN, Weather.SNOW, Weather.FOG):
         draw_weather(Brush(image, Extent(0.0, 0.0, ASPECT, 1.0), light, blends=True), scene, t)
-    return image
+    return apply_finish(image, scene.finish, scene.seed, t)
 
 
 def write_clip(scene: Scene, path: str | Path, *, height: int = 360, width: int = 640, fps: int = 15) -> None:
@@ -160,13 +175,3 @@ def write_clip(scene: Scene, path: str | Path, *, height: int = 360, width: int 
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-
-
-def contact_sheet(scenes: Sequence[Scene], *, columns: int, frame_size: tuple[int, int]) -> Image.Image:
-    """Show the middle frame of every scene in a grid; `frame_size` is (width, height) in pixels."""
-    width, height = frame_size
-    sheet = Image.new("RGB", (columns * width, -(-len(scenes) // columns) * height))
-    for index, scene in enumerate(scenes):
-        (frame,) = render_frames(scene, [scene.duration_s / 2], height=height, width=width)
-        sheet.paste(Image.fromarray(frame.transpose(1, 2, 0)), (index % columns * width, index // columns * height))
-    return sheet

@@ -38,7 +38,8 @@ def scene_scores(captions: Sequence[str], scenes: Sequence[Scene]) -> dict[str, 
     """Accuracy per attribute, the same with captions moved to other videos, and the share of unique captions.
 
     What a scene shows is what its reference caption names. Place, time, weather, season and camera count when the
-    caption names the true value and no other; of things, colours, directions and landmarks it is the mean share found.
+    caption names the true value and no other; of things, colours, directions, speeds and landmarks it is the mean share
+    found.
 
     Returns:
         `unique`, then every attribute, then `shuffled_...` for each: what the same captions score when every one of

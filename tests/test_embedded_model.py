@@ -2,10 +2,10 @@
 
 import pytest
 
-from corpus.scenes import sample_scene
+from corpus.scenes import HELD_OUT_SEED, sample_scene
 from evaluation.scene_accuracy import caption_clips, scene_scores
 from modeling.captioner import EMBEDDED_MODEL, load_captioner
-from training.scene_clips import HELD_OUT_SEED, draw_clip
+from training.scene_clips import draw_clip
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from corpus.records import check_records, read_records
 from corpus.scene_attributes import named_attributes
 from corpus.scene_captions import describe
 from corpus.scene_records import SceneSettings, choose_split, scene_record, write_scenes
-from corpus.scenes import sample_scene
+from corpus.scenes import HELD_OUT_SEED, sample_scene
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"val_share": 0.5, "workers": 1, "height": 16, "width": 16, "fps": 2}
@@ -45,7 +45,7 @@ def test_the_metadata_agrees_with_what_the_caption_names(seed):
     for name in ("place", "time", "weather", "camera"):
         assert named[name] == {facts[name]}
     assert named["landmark"] == ({facts["landmark"]} if "landmark" in facts else set())
-    for name in ("colour", "direction"):
+    for name in ("colour", "direction", "speed"):
         assert named[name] == {f"{mover['thing']} {mover[name]}" for mover in facts["movers"] if name in mover}
 
 
@@ -116,6 +116,19 @@ def test_a_killed_run_leaves_no_process_behind_and_goes_on(tmp_path):
     small = {"workers": 1, "height": 16, "width": 16, "fps": 2}
     counts = write_scenes(SceneSettings(tmp_path / "scenes", 3, **small))
     assert counts["drawn"] <= 3 and counts["train"] >= done
+
+
+def test_the_captions_in_the_docs_are_those_of_their_seeds():
+    examples = re.findall(r"> \*\*seed (\d+)\*\*: (.+)", (ROOT / "docs" / "data.md").read_text())
+    assert len(examples) == 2
+    for seed, caption in examples:
+        assert caption == describe(sample_scene(int(seed))), "run `python docs/media/scenes.py` again"
+
+
+def test_scenes_held_out_for_evaluation_are_refused(tmp_path):
+    SceneSettings(tmp_path, 10, seed=HELD_OUT_SEED - 10)
+    with pytest.raises(ValueError, match="held out"):
+        SceneSettings(tmp_path, 10, seed=HELD_OUT_SEED - 9)
 
 
 @pytest.mark.parametrize("wrong", [{"count": 0}, {"seed": -1}, {"workers": -1}, {"val_share": 1.5}])

@@ -12,11 +12,11 @@ from safetensors import safe_open
 from transformers import AutoModelForImageTextToText, AutoProcessor, HfArgumentParser
 
 from corpus.scene_captions import describe, describe_briefly
-from corpus.scenes import sample_scene
+from corpus.scenes import HELD_OUT_SEED, sample_scene
 from processing.vision_tokens_kocap import CAPTION_PROMPT
 from train import RunArguments, list_phases
 from training.loss_curve import plot_run
-from training.scene_clips import BRIEF_PROMPT, CAMERA_PROMPT, HELD_OUT_SEED, SceneClips
+from training.scene_clips import BRIEF_PROMPT, CAMERA_PROMPT, SceneClips
 from training.tiny_model import SPECIAL_TOKENS, train_tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent

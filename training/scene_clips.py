@@ -4,13 +4,12 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from corpus.scene_captions import describe, describe_briefly
-from corpus.scenes import Scene, render_frames, sample_scene
+from corpus.scenes import HELD_OUT_SEED, Scene, render_frames, sample_scene
 from processing.frame_sampling_kocap import sample_times
 from processing.vision_tokens_kocap import CAPTION_PROMPT
 
 BRIEF_PROMPT = "이 영상의 핵심 요소를 나열해주세요."
 CAMERA_PROMPT = "카메라는 어떻게 움직이나요?"
-HELD_OUT_SEED = 1_000_000_000  # training seeds stay below, evaluation seeds start here
 
 
 def draw_clip(scene: Scene, *, num_frames: int, image_size: int, ends_only: bool = False) -> dict:

@@ -4,11 +4,11 @@ import logging
 
 from transformers import TrainerCallback
 
-from corpus.scenes import sample_scene
+from corpus.scenes import HELD_OUT_SEED, sample_scene
 from evaluation.scene_accuracy import caption_clips, scene_scores
 from processing.pipeline_kocap import KoCapPipeline
 
-from .scene_clips import HELD_OUT_SEED, draw_clip
+from .scene_clips import draw_clip
 
 logger = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ VIEWS = 2  # frames of one scene, far apart: painting the scene costs more than 
 
 
 def visible_facts(scene: Scene) -> set[str]:
-    """What a still picture of the scene can show: its brief facts without the camera's motion."""
+    """What a still picture of the scene can show: its brief facts without the camera's motion and things' speeds."""
     named = named_attributes(describe_briefly(scene))
-    return {f"{name}: {value}" for name, values in named.items() if name != "camera" for value in values}
+    return {f"{name}: {value}" for name, values in named.items() if name not in ("camera", "speed") for value in values}
 
 
 def list_facts(first_seed: int, count: int = 3_000, rarest: int = 20) -> list[str]:

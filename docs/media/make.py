@@ -1,4 +1,4 @@
-"""Draw the README's clip, its six frames, and the contact sheet of scenes.
+"""Draw the README's clip and its six frames.
 
 python docs/media/make.py
 """
@@ -11,24 +11,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 from PIL import Image
 
-from corpus.scenes import contact_sheet, sample_scene, write_clip
+from corpus.scenes import sample_scene, write_clip
 from processing.frame_sampling_kocap import Sampling
 from processing.video_reading_kocap import read_frames
 
 HERE = Path(__file__).resolve().parent
 CLIP_SEED = 1_000_020_024  # held out
-SHEET_SEEDS = range(1_000_030_000, 1_000_030_036)
 
 
 def main() -> None:
-    """Write clip.mp4, clip.png and scenes.jpg beside this file."""
+    """Write clip.mp4 and clip.png beside this file."""
     clip = HERE / "clip.mp4"
     write_clip(sample_scene(CLIP_SEED), clip)
     frames = read_frames(clip, Sampling(num_frames=6), size=180).data
     rows = [np.concatenate(list(frames[row : row + 3].transpose(0, 2, 3, 1)), axis=1) for row in (0, 3)]
     Image.fromarray(np.concatenate(rows)).save(HERE / "clip.png", optimize=True)
-    sheet = contact_sheet([sample_scene(seed) for seed in SHEET_SEEDS], columns=6, frame_size=(240, 135))
-    sheet.save(HERE / "scenes.jpg", quality=85)
 
 
 if __name__ == "__main__":
