@@ -35,6 +35,7 @@ def aihub(
 ) -> None:
     """AI-Hub 데이터를 학습 자료로 바꿉니다."""
     from corpus.aihub_conversion import AihubSettings, convert  # a command loads only what it needs
+    from corpus.data_report import COUNTS_KO
 
     options = {"caption_key": caption_key, "workers": workers, "val_share": val_share, "seed": seed}
     try:
@@ -42,7 +43,7 @@ def aihub(
     except (OSError, ValueError) as error:
         raise _failed(error) from None
     for name, count in result.counts.items():
-        typer.echo(f"{name}: {count:,}", err=True)
+        typer.echo(f"{COUNTS_KO[name]}: {count:,}", err=True)
     typer.echo(f"보고서: {result.report}", err=True)
 
 

@@ -32,3 +32,8 @@ def save_result(name: str, result: dict) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def load_result(name: str) -> dict:
+    """What `save_result` wrote last under this name, without date and hardware."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["result"]

@@ -1,7 +1,8 @@
 """KoCap's reader beside transformers' and torchcodec: the same frames, in one process, taking turns.
 
     python benchmarks/video_reading.py --real-clips /tmp/clips            # everything: clips, times, memory, plot
-    python benchmarks/video_reading.py --cell h264-gop30-1080p-15s-8f     # one cell, nothing saved
+    python benchmarks/video_reading.py --real-clips /tmp/clips --keep     # goes on where a run stopped
+    python benchmarks/video_reading.py --cell h264-gop30-1080p-15s-8f     # one cell, nothing saved (but with --keep)
     python benchmarks/video_reading.py --profile h264-gop30-1080p-15s-8f  # where KoCap's time goes
 
 Measured is the way to frames of the size a model wants. KoCap's time always includes scaling, which it does while it
@@ -27,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import typer
 from peer_readers import OUR_KEYFRAMES, OURS, PEERS, Reader, Reading, Request, peak_mib, peer_versions
-from run_record import save_result
+from run_record import load_result, save_result
 from tqdm import tqdm
 from video_clips import (
     DESIGN,
@@ -243,6 +244,9 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="at most so many turns per reader")] = 5,
     cell_seconds: Annotated[float, typer.Option(help="no new round after this, once there are three")] = 25.0,
     memory: Annotated[bool, typer.Option(help="measure peak memory, too")] = True,
+    keep: Annotated[
+        bool, typer.Option(help="keep what was saved; measure what is missing, or what --cell names")
+    ] = False,
     profile_cell: Annotated[str | None, typer.Option("--profile", help="show where KoCap's time goes")] = None,
     make_only: Annotated[bool, typer.Option(help="make the clips and stop")] = False,
 ) -> None:
@@ -265,8 +269,18 @@ def main(
         print(f"other programs are running (load {os.getloadavg()[0]:.1f}); these numbers will be noisy")
     for reader in readers:
         reader.measure(warm_up)
-    results = {}
+    settings = {"size": size, "rounds": rounds, "original": original.name if original else "testsrc2"}
+    settings |= {"encoders": ENCODERS, "peers": peer_versions()}
+    kept = load_result("video_reading") if keep else {"cells": {}, "peak_mib": {}}
+    results, peaks = kept["cells"], kept["peak_mib"]
+
+    def save() -> Path:
+        record = {"settings": settings, "summary": summarise(results), "cells": results, "peak_mib": peaks}
+        return save_result("video_reading", record)
+
     for name, (clip, num_frames) in tqdm(found.items(), desc="cells", unit="cell"):
+        if name in results and not cell:
+            continue
         chosen = [reader for reader in readers if full or not (reader.sequential and clip.duration_s > LONG_S)]
         request = request_for(clip, num_frames, size)
         measured, failures = measure_cell(clip, request, chosen, rounds=rounds, budget_s=cell_seconds)
@@ -275,20 +289,17 @@ def main(
         facts |= {"keyframes": clip.num_keyframes, "kilobits_per_s": clip.kilobits_per_s}
         results[name] = facts | {"readers": measured, "failures": failures, "ratios": ratios(measured)}
         _print_oddities(name, results[name])
-    peaks = {
-        name: {r.name: peak_mib(r, request_for(clip, num_frames, size), warm_up) for r in tqdm(readers, desc="memory")}
-        for name, (clip, num_frames) in heavy.items()
-    }
+        if keep or not cell:
+            save()
+    for name, (clip, num_frames) in heavy.items():
+        if name not in peaks:
+            request = request_for(clip, num_frames, size)
+            peaks[name] = {r.name: peak_mib(r, request, warm_up) for r in tqdm(readers, desc="memory")}
     print_tables(results, peaks)
-    summary = summarise(results)
-    print(json.dumps(summary, indent=2))
-    if cell:
-        return
-    draw(results, PLOT)
-    settings = {"size": size, "rounds": rounds, "original": original.name if original else "testsrc2"}
-    settings |= {"encoders": ENCODERS, "peers": peer_versions()}
-    record = {"settings": settings, "summary": summary, "cells": results, "peak_mib": peaks}
-    print(f"saved {save_result('video_reading', record)}")
+    print(json.dumps(summarise(results), indent=2))
+    if keep or not cell:
+        draw(results, PLOT)
+        print(f"saved {save()}")
 
 
 def _present(readers: tuple[Reader, ...]) -> list[Reader]:

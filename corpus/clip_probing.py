@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 NUM_FRAMES, FRAME_SIZE = 4, 36
 HASH_HEIGHT, HASH_WIDTH = 8, 9  # differences of neighbours in a row: 8 x 8 bits
 COLOUR_GRID = 3
+FLAT_STEP, MIN_STEPS = 1, 8  # a moment with fewer larger differences is black, white or a fade
+VERSION = 2  # of `ClipFacts`; what an earlier one has written is probed again
 CHUNK = 8  # clips that a worker takes at once
 PASSING = {"E_TIMEOUT", "E_DECODER_CRASHED"}  # may be the machine's fault: tried again on the next run
 
@@ -34,7 +36,7 @@ class ClipFacts:
 
     Attributes:
         hashes: 64-bit difference hashes of `NUM_FRAMES` moments, as hexadecimal numbers.
-        colours: Mean red, green and blue in a `COLOUR_GRID` x `COLOUR_GRID` grid over these moments.
+        colours: Mean red, green and blue in a `COLOUR_GRID` x `COLOUR_GRID` grid, one moment after the other.
         error: Code, message and Korean message where the clip cannot be read; the rest is empty then.
     """
 
@@ -49,19 +51,17 @@ class ClipFacts:
     hashes: tuple[str, ...] = ()
     colours: tuple[int, ...] = ()
     error: tuple[str, str, str] | None = None
+    version: int = VERSION
 
 
 def probe_clip(path: str) -> ClipFacts:
     """Probe one clip, in whatever process; never raises for what is wrong with the clip."""
-    reading, errors, sampling = (
-        _reading_module(name) for name in ("video_reading_kocap", "video_errors_kocap", "frame_sampling_kocap")
-    )
+    reading, errors = (_reading_module(name) for name in ("video_reading_kocap", "video_errors_kocap"))
     size_bytes, mtime_ns = 0, 0
     try:
         status = os.stat(path)
         size_bytes, mtime_ns = status.st_size, status.st_mtime_ns
-        wanted = sampling.Sampling(num_frames=NUM_FRAMES)
-        frames = reading.read_frames(path, wanted, size=FRAME_SIZE, mode="keyframe")
+        frames = reading.read_frames(path, _probe_times, size=FRAME_SIZE, mode="keyframe")
     except errors.VideoError as error:
         return ClipFacts(path, size_bytes, mtime_ns, error=(error.code, str(error), error.message_ko))
     except OSError as error:
@@ -82,18 +82,29 @@ def probe_clip(path: str) -> ClipFacts:
     )
 
 
+def _probe_times(duration_s: float) -> np.ndarray:
+    """From the very start on: a keyframe is there however a clip was encoded, and elsewhere they differ."""
+    return np.arange(NUM_FRAMES) * (duration_s / NUM_FRAMES)
+
+
 def fingerprint(frames: np.ndarray) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Difference hashes and colours of frames, uint8 `[T, 3, H, W]`; see `ClipFacts`."""
-    frames = frames[np.arange(NUM_FRAMES) * len(frames) // NUM_FRAMES]  # as many, even where there were fewer
+    """Difference hashes and colours of frames, uint8 `[T, 3, H, W]`; see `ClipFacts`.
+
+    Frames that show nothing, which many clips begin with, are left out while others remain.
+    """
     pictures = [Image.fromarray(np.ascontiguousarray(frame.transpose(1, 2, 0))) for frame in frames]
-    hashes = tuple(_difference_hash(picture) for picture in pictures)
-    colours = np.mean([picture.resize((COLOUR_GRID, COLOUR_GRID), Image.Resampling.BOX) for picture in pictures], 0)
-    return hashes, tuple(round(float(value)) for value in colours.ravel())
+    steps = np.stack([_steps(picture) for picture in pictures])  # [T, 8, 8]
+    shown = np.flatnonzero((np.abs(steps) > FLAT_STEP).sum((1, 2)) >= MIN_STEPS)
+    moments = shown if len(shown) else np.arange(len(frames))
+    moments = moments[np.arange(NUM_FRAMES) * len(moments) // NUM_FRAMES]  # as many, even where there were fewer
+    hashes = tuple(np.packbits(steps[i] > 0).tobytes().hex() for i in moments)
+    colours = [pictures[i].resize((COLOUR_GRID, COLOUR_GRID), Image.Resampling.BOX) for i in moments]
+    return hashes, tuple(np.stack([np.asarray(colour) for colour in colours]).ravel().tolist())
 
 
-def _difference_hash(picture: Image.Image) -> str:
+def _steps(picture: Image.Image) -> np.ndarray:
     grey = np.asarray(picture.convert("L").resize((HASH_WIDTH, HASH_HEIGHT), Image.Resampling.BOX), np.int16)
-    return np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes().hex()
+    return grey[:, 1:] - grey[:, :-1]
 
 
 def probe_clips(paths: Sequence[str], cache: Path, *, workers: int) -> Iterator[tuple[ClipFacts, bool]]:
@@ -125,7 +136,7 @@ def probe_clips(paths: Sequence[str], cache: Path, *, workers: int) -> Iterator[
 
 
 def read_cache(cache: Path) -> dict[str, ClipFacts]:
-    """Results of earlier runs by path; a last line without its end, which a kill leaves, is cut away."""
+    """What runs of this version have found, by path; a last line without its end, which a kill leaves, is cut away."""
     if not cache.exists():
         return {}
     cut_unfinished_line(cache)
@@ -133,6 +144,8 @@ def read_cache(cache: Path) -> dict[str, ClipFacts]:
     for line in cache.read_bytes().decode().split("\n"):
         if line:
             row = json.loads(line)
+            if row.get("version") != VERSION:
+                continue
             for name in ("hashes", "colours", "error"):
                 row[name] = row[name] if row[name] is None else tuple(row[name])
             known[row["path"]] = ClipFacts(**row)

@@ -132,9 +132,10 @@ def _draw_plots(folder: Path, data: ReportData) -> list[Path]:
         ]
         for name, values, label in histograms:
             figure, axes = new_plot(6, 3)
-            axes.hist(values, bins=30, color="#4878a8")
+            axes.hist(values, bins=min(30, 1 + round(len(values) ** 0.5)), color="#4878a8")
             axes.set_xlabel(label)
             axes.set_ylabel("영상 수" if korean else "clips")
+            axes.yaxis.get_major_locator().set_params(integer=True)
             plots.append(save_plot(figure, folder / f"{name}.png"))
         categories = Counter(data.categories).most_common(20)[::-1]
         names = [
@@ -143,5 +144,6 @@ def _draw_plots(folder: Path, data: ReportData) -> list[Path]:
         figure, axes = new_plot(6, 0.8 + 0.3 * len(names))
         axes.barh(names, [count for _, count in categories], color="#4878a8")
         axes.set_xlabel("영상 수" if korean else "clips (categories in the table's order)")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         plots.append(save_plot(figure, folder / "categories.png"))
     return plots

@@ -118,14 +118,11 @@ class RunDecoder:
     Args:
         container: Not used by anyone else.
         index: From `video_index_kocap`.
-        fresh: Whether the container still stands at its start.
     """
 
-    def __init__(
-        self, container, stream: av.video.stream.VideoStream, index: Index, tally: Tally, deadline: Deadline, *, fresh
-    ):
+    def __init__(self, container, stream: av.video.stream.VideoStream, index: Index, tally: Tally, deadline: Deadline):
         self.stream, self.index, self.tally = stream, index, tally
-        self._container, self._deadline, self._fresh = container, deadline, fresh
+        self._container, self._deadline = container, deadline
         self._tick_s = float(stream.time_base or 1)
         # Of two fields stored in one packet, one may be referred to although the other is not. Decoders that are not
         # FFmpeg's own (libdav1d) look at `skip_frame` once, when they open, and then leave out wanted pictures.
@@ -198,15 +195,13 @@ class RunDecoder:
             inside_s = (keyframes_s[back] + max(until_s, keyframes_s[back])) / 2
             if wanted_s is not None and back == place:
                 inside_s = max(keyframes_s[back], min(inside_s, wanted_s[0]))
-            if not (self._fresh and back == 0):
-                try:
-                    if self.index.offsets is None:
-                        self._container.seek(round(inside_s / self._tick_s), stream=self.stream)
-                    else:
-                        self._container.seek(int(self.index.offsets[back]), unsupported_byte_offset=True)
-                except av.error.FFmpegError as error:
-                    raise LostError from error
-            self._fresh = False
+            try:
+                if self.index.offsets is None:
+                    self._container.seek(round(inside_s / self._tick_s), stream=self.stream)
+                else:
+                    self._container.seek(int(self.index.offsets[back]), unsupported_byte_offset=True)
+            except av.error.FFmpegError as error:
+                raise LostError from error
             source = packets(self._container, self.stream, self._deadline)
             first = next((packet for packet in source if packet.is_keyframe), None)
             if first is None or first.pts is None:

@@ -35,6 +35,8 @@ PLANNED_FORMATS = ("mov", "matroska", "mpegts", "flv", "ogg")  # their packets c
 AUTO_PIXELS = 10_000_000_000  # `auto` decodes at most so many pixels exactly: about 5000 frames of 1080p
 DECODER_BYTES = 100_000_000  # decoded pictures held by all decoders of one clip, about
 HELD_FOR_KEYFRAMES, HELD_FOR_RUNS = 4, 12  # pictures a decoder holds
+OPEN_COST = 15_000_000  # pixels one can decode in the time that another decoder takes to begin
+SMALL_PICTURE = 300_000  # pixels; below this, threads within one decoder cost more than they gain
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 SEEK_AFTER_S = 10.0  # without a plan: nearer than this, decoding from the start is cheap and cannot go wrong
 SHORTFALL = 0.05  # share; headers overstate by a frame or two, and sound may outlast the pictures a little
@@ -70,19 +72,19 @@ class PlannedReader:
             raise LostError
         self._promised_s = promised_end(container, self.stream)
         source = packets(container, self.stream, opener.deadline)
-        self._origin_s, delay_s = _peek(source, float(self.stream.time_base or 1))
+        peeked, self._origin_s, delay_s = _peek(source, float(self.stream.time_base or 1))
         index = index_samples(container, self.stream, delay_s=delay_s, file_bytes=opener.num_bytes)
         index = index or index_cues(container, self.stream, opener.deadline)
-        fresh = index is None
-        if index is None:
+        if index is None and container.format.name.startswith("matroska"):  # looking for cues has led elsewhere
             index = _scan(opener, quick=True)
-            container, self.stream = opener.open(quick=True)
+        index = index or index_scan(itertools.chain(peeked, source), self.stream, opener.name, opener.limits)
         if not index.can_plan or index.end_s is None:
             raise LostError
         self._index, self._end_s = index, index.end_s
         context = self.stream.codec_context
-        context.thread_count = CORES // _most_decoders(context.width * context.height * 3 // 2, HELD_FOR_RUNS)
-        self._scout = RunDecoder(container, self.stream, index, self._tally, opener.deadline, fresh=fresh)
+        pixels = context.width * context.height
+        context.thread_count = _threads(_most_decoders(pixels * 3 // 2, HELD_FOR_RUNS), pixels)
+        self._scout = RunDecoder(container, self.stream, index, self._tally, opener.deadline)
         *_, (_, _, first) = self._scout.pictures(Run(0, slice(0, 1), 1), np.array([self._origin_s]))
         self._pixels, self._picture_bytes = first.width * first.height, sum(p.buffer_size for p in first.planes)
         self._pictures = [Picture(first, self.stream) for _ in range(CORES)]  # for as many threads
@@ -109,40 +111,45 @@ class PlannedReader:
 
         def follow(run: Run, decoder: RunDecoder, picture: Picture) -> None:
             for places, time_s, frame in decoder.pictures(run, wanted_s[run.wanted]):
-                data[run.wanted][places] = picture.render(frame, *size)  # [3, H, W] to all places at once
+                picture.render(frame, data[run.wanted][places])
                 shown_s[run.wanted][places] = time_s
                 del frame  # or it is held until the next one is found
 
         runs.sort(key=lambda run: -run.cost)
-        self._side_by_side(follow, runs, HELD_FOR_KEYFRAMES if runs[0].cost <= 2 else HELD_FOR_RUNS)
+        held = HELD_FOR_KEYFRAMES if runs[0].cost <= 2 else HELD_FOR_RUNS
+        self._side_by_side(follow, runs, held=held, pictures=sum(run.cost for run in runs))
         return Result(data, shown_s - self._origin_s, "exact")
 
     def _read_keyframes(self, wanted_s: np.ndarray, size: tuple[int, int], *warnings: VideoWarning) -> Result:
-        found: dict[float, np.ndarray] = {}
+        places = nearest_keyframes(self._index, wanted_s)
+        data = np.empty((len(places), 3, size[1], size[0]), np.uint8)
+        shown_s = np.full(len(places), np.nan)
 
-        def look(place: int, decoder: RunDecoder, picture: Picture) -> None:
-            timed = decoder.keyframe(place)
+        def look(row: int, decoder: RunDecoder, picture: Picture) -> None:
+            timed = decoder.keyframe(int(places[row]))
             if timed is not None:
-                found[max(timed[0], self._origin_s)] = picture.render(timed[1], *size)
+                shown_s[row] = max(timed[0], self._origin_s)
+                picture.render(timed[1], data[row])
 
-        places = nearest_keyframes(self._index, wanted_s).tolist()
-        self._side_by_side(look, places, HELD_FOR_KEYFRAMES)
-        if not found:
+        self._side_by_side(look, range(len(places)), held=HELD_FOR_KEYFRAMES, pictures=len(places))
+        times_s, rows = np.unique(shown_s, return_index=True)
+        rows = rows[~np.isnan(times_s)]
+        if not len(rows):
             raise LostError
-        times_s = sorted(found)
-        return Result(
-            np.stack([found[t] for t in times_s]), np.array(times_s) - self._origin_s, "keyframe", tuple(warnings)
-        )
+        data = data if np.array_equal(rows, np.arange(len(data))) else data[rows]  # as a rule all of them, in order
+        return Result(data, shown_s[rows] - self._origin_s, "keyframe", tuple(warnings))
 
-    def _side_by_side(self, work: Callable[[Any, RunDecoder, Picture], None], jobs: Sequence, held: int) -> None:
-        """Share the jobs among as many decoders as there are cores and memory for, each with its share of threads."""
-        workers = min(len(jobs), _most_decoders(self._picture_bytes, held))
-        threads = CORES // workers
+    def _side_by_side(
+        self, work: Callable[[Any, RunDecoder, Picture], None], jobs: Sequence, *, held: int, pictures: int
+    ) -> None:
+        """Share the jobs among as many decoders as there are cores, memory and work for, each with its threads."""
+        workers = min(len(jobs), _most_decoders(self._picture_bytes, held), 1 + pictures * self._pixels // OPEN_COST)
+        threads = _threads(workers, self._pixels)
         decoders = [self._scout] if self.stream.codec_context.thread_count == threads else []
         while len(decoders) < workers:
             container, stream = self._opener.open(quick=True, threads=threads)
             tally = Tally(self._opener.name)
-            decoders.append(RunDecoder(container, stream, self._index, tally, self._opener.deadline, fresh=True))
+            decoders.append(RunDecoder(container, stream, self._index, tally, self._opener.deadline))
         left = iter(jobs)
 
         def work_on(decoder: RunDecoder, picture: Picture) -> None:
@@ -199,7 +206,7 @@ class InOrderReader:
         data = np.empty((len(wanted_s), 3, size[1], size[0]), np.uint8)
         shown_s = np.empty(len(wanted_s))
         for places, time_s, frame in shown_at(self._frames_from(float(wanted_s[0])), wanted_s):
-            data[places] = self.picture.render(frame, *size)  # [3, H, W] to all places at once
+            self.picture.render(frame, data[places])
             shown_s[places] = time_s
         self._tally.check()
         return Result(data, shown_s, "exact", (_NO_INDEX,) if mode == "keyframe" else ())
@@ -229,27 +236,33 @@ def _most_decoders(picture_bytes: int, held: int) -> int:
     return max(1, min(CORES, DECODER_BYTES // max(1, held * picture_bytes)))
 
 
+def _threads(decoders: int, pixels: int) -> int:
+    """For each of so many decoders; small pictures take longer to hand over than to decode."""
+    return 1 if pixels < SMALL_PICTURE else CORES // decoders
+
+
 def _scan(opener: Opener, *, quick: bool = False) -> Index:
     container, stream = opener.open(quick=quick)
     return index_scan(packets(container, stream, opener.deadline), stream, opener.name, opener.limits)
 
 
-def _peek(source: Iterator[av.packet.Packet], tick_s: float) -> tuple[float, float]:
-    """When the first picture is shown, and how much later than it is decoded the first packet is."""
-    first, shown = None, []
+def _peek(source: Iterator[av.packet.Packet], tick_s: float) -> tuple[list[av.packet.Packet], float, float]:
+    """A few packets, when the first picture is shown, and how much later than it is decoded the first packet is."""
+    peeked, shown = [], []
     for packet in source:
         if packet.pts is None:
             raise LostError
-        first = first or packet
+        peeked.append(packet)
         if shown and packet.dts is not None and packet.dts > min(shown):
             break
         if not packet.is_discard:
             shown.append(packet.pts)
         if len(shown) == REORDER:
             break
-    if first is None or not shown:
+    if not shown:
         raise LostError
-    return min(shown) * tick_s, (first.pts - (first.pts if first.dts is None else first.dts)) * tick_s
+    first = peeked[0]
+    return peeked, min(shown) * tick_s, (first.pts - (first.pts if first.dts is None else first.dts)) * tick_s
 
 
 def _instead_of_exact(pixels: int) -> VideoWarning:

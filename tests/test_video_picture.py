@@ -46,7 +46,10 @@ def shown(clip: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
         frames = list(container.decode(stream))
         picture = Picture(frames[0], stream)
         width, height = size or (picture.width, picture.height)
-        return np.stack([picture.render(frame, width, height) for frame in frames])
+        images = np.empty((len(frames), 3, height, width), np.uint8)
+        for frame, image in zip(frames, images, strict=True):
+            picture.render(frame, image)
+        return images
 
 
 def first_frame(clip: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -87,7 +90,7 @@ def test_no_matrix_is_a_reason_to_fail(colorspace, transfer):
     for pix_fmt in ("yuv420p", "yuv444p10le", "gbrp", "gray", "yuva420p"):
         frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 128, np.uint8), format="rgb24").reformat(format=pix_fmt)
         frame.colorspace, frame.color_trc = colorspace, transfer
-        image = Picture(frame, stream).render(frame, 48, 32)
+        Picture(frame, stream).render(frame, image := np.empty((3, 32, 48), np.uint8))
         assert image.min() > 100 and image.max() < 240 and np.ptp(image) <= 1
 
 
