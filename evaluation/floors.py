@@ -18,6 +18,19 @@ LEAST_UNIQUE = 0.5
 LENGTH_RATIOS = (0.5, 2.0)
 MORE_REPETITION = 0.1  # of a caption's 4-grams, above what the references repeat
 
+_FLOORS = (
+    (
+        "W_FLOOR_CONSTANT",
+        "no better than one sentence for every video",
+        "모든 영상에 같은 설명을 붙인 것보다 낫다고 할 수 없는 점수",
+    ),
+    (
+        "W_FLOOR_SHUFFLED",
+        "no better with the right videos than with the wrong ones",
+        "다른 영상의 설명을 붙인 것보다 낫다고 할 수 없는 점수",
+    ),
+)
+
 
 @dataclass(frozen=True)
 class Alarm:
@@ -130,7 +143,7 @@ def diversity_alarms(measured: Mapping[str, float]) -> list[Alarm]:
             Alarm(
                 "W_EMPTY",
                 f"{empty} captions are empty and score 0",
-                f"빈 캡션이 {empty}개 있어 0점으로 계산했습니다.",
+                f"빈 설명이 {empty}개 있어 0점으로 계산했습니다.",
             )
         )
     if unique < min(LEAST_UNIQUE, measured["reference_unique"]):
@@ -138,7 +151,7 @@ def diversity_alarms(measured: Mapping[str, float]) -> list[Alarm]:
             Alarm(
                 "W_COLLAPSE",
                 f"only {unique:.1%} of the captions are unique: the model has collapsed",
-                f"서로 다른 캡션이 {unique:.1%}뿐입니다. 모델이 같은 말만 되풀이하고 있습니다.",
+                f"서로 다른 설명이 {unique:.1%}뿐입니다. 모델이 같은 말만 되풀이하고 있습니다.",
             )
         )
     if within > usual + MORE_REPETITION:
@@ -146,7 +159,7 @@ def diversity_alarms(measured: Mapping[str, float]) -> list[Alarm]:
             Alarm(
                 "W_REPETITION",
                 f"captions repeat {within:.1%} of their own 4-grams; references repeat {usual:.1%}",
-                f"캡션 안에서 네 낱말 묶음의 {within:.1%}가 되풀이됩니다(정답 캡션은 {usual:.1%}).",
+                f"한 설명 안에서 네 낱말 묶음의 {within:.1%}가 되풀이됩니다(정답 설명은 {usual:.1%}).",
             )
         )
     if not LENGTH_RATIOS[0] <= length <= LENGTH_RATIOS[1]:
@@ -154,29 +167,26 @@ def diversity_alarms(measured: Mapping[str, float]) -> list[Alarm]:
             Alarm(
                 "W_LENGTH",
                 f"captions are {length:.2f} times as long as the references",
-                f"캡션 길이가 정답 캡션의 {length:.2f}배입니다.",
+                f"설명 길이가 정답 설명의 {length:.2f}배입니다.",
             )
         )
     return alarms
 
 
-def floor_alarms(name: str, low: float, constant: float | None, shuffled: float | None) -> list[Alarm]:
-    """Say which floors a score does not clear: the lower end of its interval must be above them."""
+def floor_alarms(floors: Mapping[str, tuple[float, float | None, float | None]]) -> list[Alarm]:
+    """Say which scores do not clear their floors: the lower end of an interval must be above them.
+
+    Args:
+        floors: By metric: lower end of the interval, the best constant caption's score, the score beside other videos.
+    """
     alarms = []
-    if constant is not None and low <= constant:
-        alarms.append(
-            Alarm(
-                "W_FLOOR_CONSTANT",
-                f"{name} is no better than one sentence for every video ({low:.4f} <= {constant:.4f})",
-                f"{name} 점수가 모든 영상에 같은 캡션을 쓴 것보다 낫지 않습니다({low:.4f} <= {constant:.4f}).",
-            )
+    for place, (code, reason, reason_ko) in enumerate(_FLOORS):
+        under = {name: (row[0], row[1 + place]) for name, row in floors.items()}
+        told = ", ".join(
+            f"{name} {low:.4f} <= {floor:.4f}"
+            for name, (low, floor) in under.items()
+            if floor is not None and low <= floor
         )
-    if shuffled is not None and low <= shuffled:
-        alarms.append(
-            Alarm(
-                "W_FLOOR_SHUFFLED",
-                f"{name} is no better with the right videos than with the wrong ones ({low:.4f} <= {shuffled:.4f})",
-                f"{name} 점수가 다른 영상의 캡션을 붙였을 때보다 낫지 않습니다({low:.4f} <= {shuffled:.4f}).",
-            )
-        )
+        if told:
+            alarms.append(Alarm(code, f"{reason}: {told}", f"{reason_ko}: {told}"))
     return alarms

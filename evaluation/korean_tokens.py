@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from itertools import tee
+from typing import cast
 
 import numpy as np
-from kiwipiepy import Kiwi
+from kiwipiepy import Kiwi, Token
 from nltk.tokenize import NLTKWordTokenizer
 from nltk.tokenize.punkt import PunktSentenceTokenizer
 
@@ -33,7 +34,7 @@ def kiwi_morphemes(texts: Iterable[str]) -> Iterator[list[str]]:
 
     Dictionary words of two parts keep together, joined by `_`, so that tokens survive `" ".join` and `split`.
     """
-    for tokens in load_kiwi().tokenize(texts):
+    for tokens in cast(Iterable[list[Token]], load_kiwi().tokenize(texts)):
         yield ["_".join(token.form.lower().split()) for token in tokens]
 
 

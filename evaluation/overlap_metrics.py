@@ -158,7 +158,7 @@ def cider_d(counts: Sequence[csr_array], lengths: np.ndarray, pairing: Pairing) 
         held = table[pairing.references[0]].astype(bool)
         for references in pairing.references[1:]:
             held = held + table[references].astype(bool)
-        frequency = np.bincount(held.indices, minlength=table.shape[1])
+        frequency = held.sum(axis=0)
         weight = (np.log(pairing.clips) - np.log(np.maximum(frequency, 1))) ** 2
         norms = np.sqrt(table.astype(np.float64).power(2) @ weight)
         ours = table[pairing.predictions]

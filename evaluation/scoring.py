@@ -55,7 +55,7 @@ class Score:
     low: float
     high: float
     signature: str
-    per_clip: np.ndarray | None
+    per_clip: np.ndarray
     constant: float | None
     shuffled: float | None
     statistics: np.ndarray | None = None
@@ -142,8 +142,7 @@ def score_captions(
         )
     variety = diversity(said, [clip[0] for clip in written], measures.four_grams, actual)
     alarms = diversity_alarms(variety)
-    for score in scores.values():
-        alarms += floor_alarms(score.name, score.low, score.constant, score.shuffled)
+    alarms += floor_alarms({name: (score.low, score.constant, score.shuffled) for name, score in scores.items()})
     digest = sha256(repr([(name, *clip) for name, clip in zip(ids, written)]).encode()).hexdigest()[:16]
     return ScoreSheet(ids, scores, variety, texts[constant], tuple(alarms), digest)
 
@@ -177,7 +176,7 @@ def baseline_comparison(sheet: ScoreSheet) -> tuple[str, str]:
     meteors = {name: sheet.scores[name] for name in METRICS if name.startswith("meteor") and name in sheet.scores}
     values = ", ".join(f"{name} {score.value:.4f}" for name, score in meteors.items())
     unknown = f"The published METEOR of {BASELINE_METEOR} names no tokenizer, METEOR variant or test clips"
-    unknown_ko = f"공개된 METEOR {BASELINE_METEOR}은 토크나이저, METEOR 종류, 평가 영상을 밝히지 않았습니다"
+    unknown_ko = f"공개된 METEOR {BASELINE_METEOR}는 토크나이저, METEOR 종류, 평가 영상을 밝히지 않았습니다"
     if len(meteors) == 3 and all(score.low > BASELINE_METEOR for score in meteors.values()):
         return (
             f"{unknown}. Ours is above it under every tokenization ({values}): likely better, but not shown to be.",
@@ -215,7 +214,7 @@ def _check(predictions: Mapping[str, str], references: Mapping[str, list[str]], 
     if missing := references.keys() - predictions.keys():
         raise ScoreError(
             f"{len(missing)} clips have no prediction ({_few(missing)}); caption them, or leave out their references",
-            f"예측이 없는 영상이 {len(missing)}개 있습니다({_few(missing)}). 캡션을 만들거나 그 정답을 빼 주세요.",
+            f"예측이 없는 영상이 {len(missing)}개 있습니다({_few(missing)}). 설명을 만들거나 그 정답을 빼 주세요.",
         )
     if extra := predictions.keys() - references.keys():
         raise ScoreError(
