@@ -10,11 +10,12 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from tqdm import tqdm
 
+from modeling.caption_lines import CaptionSettings, caption_batch, model_name
 from modeling.captioner import EMBEDDED_MODEL, checkpoint_revision, load_captioner
 from processing.video_errors_kocap import VideoError, VideoWarning
 from processing.vision_tokens_kocap import CAPTION_PROMPT
@@ -37,44 +38,19 @@ def main(
     except OSError as error:
         typer.echo(f"모델을 불러올 수 없습니다: {model}\n{error}", err=True)
         raise typer.Exit(2) from None
-    settings = {
-        "num_frames": frames or captioner.processor.video_processor.num_frames,
-        "follow_scenes": scenes,
-        "max_new_tokens": max_new_tokens,
-        "prompt": prompt,
-    }
-    revision = checkpoint_revision(captioner)
+    settings = CaptionSettings(frames, scenes, max_new_tokens, prompt)
+    made_by = {"model": model_name(model), "revision": checkpoint_revision(captioner)}
     failed = False
     for video in tqdm(videos, unit="clip", disable=len(videos) == 1, file=sys.stderr):
-        record: dict[str, Any] = {"file": str(video)}
-        try:
-            (result,) = captioner(
-                video,
-                prompt,
-                num_frames=settings["num_frames"],
-                follow_scenes=scenes,
-                generate_kwargs={"max_new_tokens": max_new_tokens},
-            )
-        except VideoError as error:
-            failed = True
-            tell(video, error)
-            record["error"] = {"code": error.code, "message": str(error), "message_ko": error.message_ko}
-        else:
-            warnings = result.get("warnings", [])
-            for warning in warnings:
-                tell(video, warning)
-            record |= {
-                "caption": result["generated_text"],
-                "model": Path(model).name if Path(model).is_dir() else model,
-                "revision": revision,
-                "frame_times_s": [round(time_s, 3) for time_s in result["frame_times_s"]],
-                "settings": settings,
-                "warnings": [str(warning) for warning in warnings],
-            }
+        (captioned,) = caption_batch(captioner, [video], settings, made_by)
+        line = captioned.line
+        failed |= "error" in line
+        for problem in captioned.problems:
+            tell(video, problem)
         if as_json:
-            print(json.dumps(record, ensure_ascii=False), flush=True)
-        elif "caption" in record:
-            print(record["caption"] if len(videos) == 1 else f"{video}\n{record['caption']}\n", flush=True)
+            print(json.dumps(line, ensure_ascii=False), flush=True)
+        elif "caption" in line:
+            print(line["caption"] if len(videos) == 1 else f"{video}\n{line['caption']}\n", flush=True)
     if failed:
         raise typer.Exit(1)
 

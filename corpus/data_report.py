@@ -1,7 +1,6 @@
 """What became of a download: a page in Korean with plots, and the list of what was left out."""
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from .aihub_errors import REASONS_KO, Rejection
+from .report_pages import korean_plots, markdown_table, new_plot, save_plot, write_whole
 
 ATTRIBUTION = "The Open AI Dataset Project (AI-Hub, S. Korea)"
-KOREAN_FONTS = ("NanumGothic", "Noto Sans CJK KR", "Malgun Gothic", "AppleGothic")
 TOKENS_PER_CHARACTER = 402 / 575  # Qwen3 on this dataset's captions: mean tokens by mean characters
 UNKNOWN = "알 수 없음"
 CHANGES_KO = {"unicode": "NFC 정규화", "quotes": "따옴표", "masks": "가림 표시(#, ○○ 등) 삭제", "spaces": "공백"}
@@ -57,7 +56,7 @@ class ReportData:
 def write_rejections(path: Path, rejections: Sequence[Rejection]) -> None:
     """Write one JSON object per row that was left out."""
     rows = (json.dumps(asdict(rejection), ensure_ascii=False) + "\n" for rejection in rejections)
-    _write(path, "".join(rows).encode("utf-8", "backslashreplace"))
+    write_whole(path, "".join(rows).encode("utf-8", "backslashreplace"))
 
 
 def write_report(folder: Path, data: ReportData) -> Path:
@@ -68,7 +67,7 @@ def write_report(folder: Path, data: ReportData) -> Path:
     """
     plots = _draw_plots(folder / "report", data)
     page = folder / "report.md"
-    _write(page, _page(data, [plot.relative_to(folder).as_posix() for plot in plots]).encode("utf-8", "replace"))
+    write_whole(page, _page(data, [plot.relative_to(folder).as_posix() for plot in plots]).encode("utf-8", "replace"))
     return page
 
 
@@ -82,10 +81,10 @@ def _page(data: ReportData, plots: list[str]) -> str:
         [
             "# 데이터 보고서",
             f"출처: {ATTRIBUTION}. AI-Hub 데이터는 재배포할 수 없습니다. 이 폴더의 영상과 설명문도 공개하지 마세요.",
-            _table(["항목", "개수"], [[COUNTS_KO[name], str(data.counts[name])] for name in COUNTS_KO]),
+            markdown_table(["항목", "개수"], [[COUNTS_KO[name], str(data.counts[name])] for name in COUNTS_KO]),
             *data.notes,
             "## 길이",
-            _table(
+            markdown_table(
                 ["", "평균", "최소", "5 %", "중앙값", "95 %", "최대"], [_spread(name, values) for name, values in rows]
             ),
             *[f"![{Path(plot).stem}]({plot})" for plot in plots],
@@ -96,7 +95,7 @@ def _page(data: ReportData, plots: list[str]) -> str:
             _counter_table("설명문 키", data.caption_keys),
             _counter_table("고친 것", Counter({CHANGES_KO[name]: count for name, count in data.changes.items()})),
             "## 제외한 파일",
-            _table(
+            markdown_table(
                 ["코드", "사유", "개수", "예"],
                 [[code, reasons[code], str(count), _example(examples[code])] for code, count in codes.most_common()],
             ),
@@ -117,65 +116,34 @@ def _spread(name: str, values: Sequence[float]) -> list[str]:
 
 
 def _counter_table(name: str, counter: Counter[str]) -> str:
-    return _table([name, "개수"], [[key, str(count)] for key, count in counter.most_common()])
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    cells = (
-        [head, ["---"] * len(head), *rows] if rows else [head, ["---"] * len(head), ["없음"] + [""] * (len(head) - 1)]
-    )
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in cells
-    )
+    return markdown_table([name, "개수"], [[key, str(count)] for key, count in counter.most_common()])
 
 
 def _draw_plots(folder: Path, data: ReportData) -> list[Path]:
     """Histograms of lengths and bars of categories as PNG."""
-    import matplotlib  # takes a second, and only reports need it
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.font_manager import get_font_names
-
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # one line for every missing glyph otherwise
-    font = next((name for name in KOREAN_FONTS if name in get_font_names()), None)
     folder.mkdir(parents=True, exist_ok=True)
-    estimate = "" if data.tokens_exact else (" (추정)" if font else " (estimate)")
-    histograms = [
-        ("durations", data.durations_s, "길이(초)" if font else "duration (s)"),
-        ("characters", data.characters, "설명문 글자 수" if font else "characters per caption"),
-        ("tokens", data.tokens, ("Qwen3 토큰 수" if font else "Qwen3 tokens per caption") + estimate),
-    ]
     plots = []
-    with matplotlib.rc_context({"font.family": [font or "DejaVu Sans"], "axes.unicode_minus": False}):
+    with korean_plots() as korean:
+        estimate = "" if data.tokens_exact else (" (추정)" if korean else " (estimate)")
+        histograms = [
+            ("durations", data.durations_s, "길이(초)" if korean else "duration (s)"),
+            ("characters", data.characters, "설명문 글자 수" if korean else "characters per caption"),
+            ("tokens", data.tokens, ("Qwen3 토큰 수" if korean else "Qwen3 tokens per caption") + estimate),
+        ]
         for name, values, label in histograms:
-            figure = Figure(figsize=(6, 3), layout="constrained")
-            axes = figure.add_subplot()
+            figure, axes = new_plot(6, 3)
             axes.hist(values, bins=min(30, 1 + round(len(values) ** 0.5)), color="#4878a8")
             axes.set_xlabel(label)
-            axes.set_ylabel("영상 수" if font else "clips")
+            axes.set_ylabel("영상 수" if korean else "clips")
             axes.yaxis.get_major_locator().set_params(integer=True)
-            plots.append(_save(FigureCanvasAgg(figure), folder / f"{name}.png"))
+            plots.append(save_plot(figure, folder / f"{name}.png"))
         categories = Counter(data.categories).most_common(20)[::-1]
         names = [
-            name if font or name.isascii() else f"#{len(categories) - i}" for i, (name, _) in enumerate(categories)
+            name if korean or name.isascii() else f"#{len(categories) - i}" for i, (name, _) in enumerate(categories)
         ]
-        figure = Figure(figsize=(6, 0.8 + 0.3 * len(names)), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = new_plot(6, 0.8 + 0.3 * len(names))
         axes.barh(names, [count for _, count in categories], color="#4878a8")
-        axes.set_xlabel("영상 수" if font else "clips (categories in the table's order)")
+        axes.set_xlabel("영상 수" if korean else "clips (categories in the table's order)")
         axes.xaxis.get_major_locator().set_params(integer=True)
-        plots.append(_save(FigureCanvasAgg(figure), folder / "categories.png"))
+        plots.append(save_plot(figure, folder / "categories.png"))
     return plots
-
-
-def _save(canvas, path: Path) -> Path:
-    partial = path.with_suffix(".partial")
-    canvas.print_png(str(partial))
-    partial.replace(path)
-    return path
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)

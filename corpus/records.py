@@ -27,6 +27,7 @@ __all__ = [
     "load_records",
     "parse_row",
     "read_records",
+    "read_rows",
 ]
 _SPACE = re.compile(r"\s*")
 
@@ -50,6 +51,18 @@ def read_records(path: Path, *, check_videos: bool = False) -> Iterator[Record]:
 def check_records(path: Path, *, check_videos: bool = False) -> list[RecordError]:
     """Find what `read_records` would raise for every row, not only for the first bad one; one problem per row."""
     return [outcome for outcome in _read_outcomes(path, check_videos) if isinstance(outcome, RecordError)]
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """Read JSON values one by one from the files `read_records` reads, whatever they say: line number and value.
+
+    A row that is not JSON gives a RecordError in its place, without a path and a line.
+
+    Raises:
+        RecordError: If there is no such file, or it is none of these.
+    """
+    file = _records_file(Path(path))
+    yield from _read_list(file) if file.suffix == ".json" else _read_lines(file)
 
 
 def load_records(path: Path, *, streaming: bool = False):
@@ -129,7 +142,7 @@ def _read_outcomes(path: Path, check_videos: bool) -> Iterator[Record | RecordEr
         yield error
         return
     lines: dict[str, int] = {}
-    for line, value in _read_list(file) if file.suffix == ".json" else _read_lines(file):
+    for line, value in read_rows(file):
         try:
             if isinstance(value, RecordError):
                 raise value

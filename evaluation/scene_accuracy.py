@@ -1,6 +1,8 @@
 """Does a caption name what the generated scene shows? Attribute by attribute, against the known truth."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,6 +11,7 @@ from corpus.scene_captions import describe
 from corpus.scenes import Scene
 from processing.pipeline_kocap import KoCapPipeline
 
+AT_SIDE = re.compile(r"(왼쪽|가운데|오른쪽)(?:에서는|에는|에| 앞에는| 가까이에는)\s(.+)")
 ONE_OF = ("place", "time", "weather", "season", "camera")  # every scene has exactly one (its season may be invisible)
 
 
@@ -58,3 +61,53 @@ def scene_scores(captions: Sequence[str], scenes: Sequence[Scene]) -> dict[str, 
                 hits = [len(said & true) / len(true) for said, true in pairs if true]
             scores[prefix + attribute] = float(np.mean(hits)) if hits else float("nan")
     return scores
+
+
+@dataclass(frozen=True)
+class AttributeMatch:
+    """How well captions name one attribute of all scenes; nan where nothing is to be named, or nothing was.
+
+    Attributes:
+        recall: Named true values over true values.
+        precision: Named true values over named values: who names everything pays here.
+        shuffled_recall, shuffled_precision: The same beside another video, which is what guessing scores.
+    """
+
+    recall: float
+    precision: float
+    shuffled_recall: float
+    shuffled_precision: float
+
+
+def attribute_matches(captions: Sequence[str], scenes: Sequence[Scene]) -> dict[str, AttributeMatch]:
+    """Recall and precision of every attribute that `named_attributes` finds, and of `position`."""
+    named = [_named(caption) for caption in captions]
+    truths = [_named(describe(scene)) for scene in scenes]
+    moved = truths[1:] + truths[:1]
+    return {
+        attribute: AttributeMatch(*_matched(named, truths, attribute), *_matched(named, moved, attribute))
+        for attribute in truths[0]
+    }
+
+
+def named_positions(text: str) -> set[str]:
+    """Find what a text puts on one side of the picture: "정자 왼쪽" for 화면 왼쪽에는 정자가 서 있고."""
+    positions = set()
+    for clause in re.split(r"[.,]", text):
+        if found := AT_SIDE.search(clause):
+            named = named_attributes(found.group(2))
+            positions |= {f"{what} {found.group(1)}" for what in named["thing"] | named["landmark"]}
+    return positions
+
+
+def _named(caption: str) -> dict[str, set[str]]:
+    return named_attributes(caption) | {"position": named_positions(caption)}
+
+
+def _matched(
+    named: Sequence[dict[str, set[str]]], truths: Sequence[dict[str, set[str]]], attribute: str
+) -> tuple[float, float]:
+    true = sum(len(truth[attribute]) for truth in truths)
+    said = sum(len(found[attribute]) for found in named)
+    both = sum(len(found[attribute] & truth[attribute]) for found, truth in zip(named, truths, strict=True))
+    return both / true if true else float("nan"), both / said if said else float("nan")

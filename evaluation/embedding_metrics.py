@@ -1,0 +1,130 @@
+"""Scores from neural models, for who has one on disk: BERTScore, and how well a caption suits its video (SigLIP2).
+
+Nothing is downloaded. Both depend on the model as METEOR does on its tokenizer, so the signature names it.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModel, AutoProcessor
+
+from .intervals import interval, resampled_sums
+from .scoring import Score, ScoreError
+
+
+def embedding_score(
+    name: str, per_clip: np.ndarray, signature: str, *, shuffled: float | None, resamples: int = 1000, seed: int = 0
+) -> Score:
+    """Put values per clip into the form of every other score."""
+    statistics = np.stack([per_clip, np.ones(len(per_clip))], axis=1)
+    means = resampled_sums(statistics, resamples=resamples, seed=seed)[:, 0] / len(per_clip)
+    low, high = interval(means)
+    return Score(name, float(per_clip.mean()), low, high, signature, per_clip, None, shuffled, statistics)
+
+
+def bert_score(
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    model: str | Path,
+    *,
+    layers: int | None = None,
+    batch_size: int = 32,
+    device: str = "cpu",
+) -> np.ndarray:
+    """BERTScore F1 with the best reference, without rescaling or idf.
+
+    Args:
+        model: Folder of an encoder and its tokenizer, e.g. klue/roberta-large.
+        layers: Which layer's embeddings count; None takes the last.
+
+    Returns:
+        float64 `[clips]`; an empty prediction scores 0.
+
+    Raises:
+        ScoreError: If bert-score is not installed or `model` is no folder.
+
+    Source: Zhang et al. (2020), by the package bert-score.
+    """
+    folder = _folder(model)
+    try:
+        from bert_score import BERTScorer
+    except ImportError:
+        raise ScoreError(
+            "BERTScore needs the package bert-score; pip install bert-score",
+            "BERTScore에는 bert-score 패키지가 필요합니다. pip install bert-score로 설치해 주세요.",
+        ) from None
+    layers = layers or AutoConfig.from_pretrained(folder).num_hidden_layers
+    scorer = BERTScorer(str(folder), num_layers=layers, batch_size=batch_size, device=device, nthreads=0)
+    limit = scorer._model.config.max_position_embeddings - 2  # RoBERTa's positions begin at 2
+    scorer._tokenizer.model_max_length = min(scorer._tokenizer.model_max_length, limit)
+    scores = np.zeros(len(predictions))
+    if said := [place for place, text in enumerate(predictions) if text.strip()]:
+        given = [list(references[place]) for place in said]
+        scores[said] = scorer.score([predictions[place] for place in said], given)[2].double().numpy()
+    return scores
+
+
+class VideoTextSimilarity:
+    """Cosine of a caption's and a video's embeddings in a SigLIP or SigLIP2 model on disk.
+
+    It rewards what fits many pictures: the source project's similarity peaked when its captions were least diverse. So
+    read it beside its shuffled value.
+
+    Args:
+        model: Folder of a checkpoint with its processor, e.g. google/siglip2-so400m-patch14-384.
+
+    Raises:
+        ScoreError: If `model` is no folder.
+    """
+
+    def __init__(self, model: str | Path, *, device: str = "cpu"):
+        folder = _folder(model)
+        self.processor = AutoProcessor.from_pretrained(folder)
+        self.model = AutoModel.from_pretrained(folder).eval().to(device)
+        self.device = device
+        self.length = self.model.config.text_config.max_position_embeddings
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """Unit vectors, float32 `[texts, D]`. What exceeds the model's text length (64 tokens) is not read."""
+        options = {"padding": "max_length", "truncation": True, "max_length": self.length, "return_tensors": "pt"}
+        inputs = self.processor.tokenizer(list(texts), **options)
+        return _unit(self.model.get_text_features(input_ids=inputs["input_ids"].to(self.device)))
+
+    @torch.inference_mode()
+    def embed_video(self, frames: np.ndarray) -> torch.Tensor:
+        """Unit vector `[D]` of the mean over frames, uint8 `[T, 3, H, W]`."""
+        inputs = self.processor.image_processor(list(torch.as_tensor(frames)), return_tensors="pt")
+        features = _unit(self.model.get_image_features(**inputs.to(self.device)))  # [T, D]
+        return _unit(features.mean(dim=0))
+
+    def score(self, captions: Sequence[str], videos: Iterable[np.ndarray]) -> tuple[np.ndarray, float | None]:
+        """Score each caption beside its video.
+
+        Args:
+            videos: Frames of each clip, read one at a time.
+
+        Returns:
+            float64 `[clips]` cosines, and their mean when every caption stands beside another video (None for one).
+        """
+        shown = torch.stack([self.embed_video(frames) for frames in videos])
+        table = (self.embed_texts(captions) @ shown.T).double().cpu().numpy()  # [captions, videos]
+        clips = len(captions)
+        others = (table.sum() - np.trace(table)) / (clips * (clips - 1)) if clips > 1 else None
+        return np.diagonal(table).copy(), others
+
+
+def _folder(model: str | Path) -> Path:
+    if not Path(model).is_dir():
+        raise ScoreError(
+            f"{model} is no folder; download the model and give its path",
+            f"{model} 폴더가 없습니다. 모델을 내려받은 폴더의 경로를 적어 주세요.",
+        )
+    return Path(model)
+
+
+def _unit(features) -> torch.Tensor:
+    vectors = getattr(features, "pooler_output", features)  # a tensor until transformers 5
+    return torch.nn.functional.normalize(vectors.float(), dim=-1)

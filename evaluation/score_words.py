@@ -1,0 +1,58 @@
+"""Scores in words: what every number is called and how it is written, for the terminal and for the report."""
+
+import math
+from collections.abc import Mapping
+
+from .intervals import Comparison
+from .scoring import Score
+
+METRICS_KO = {
+    "meteor": "meteor (Kiwi 형태소)",
+    "meteor_eojeol": "meteor_eojeol (어절)",
+    "meteor_evaluate": "meteor_evaluate (evaluate와 같은 낱말)",
+}
+SCORE_HEAD = ("지표", "점수", "95 % 신뢰 구간", "모두 같은 설명", "영상을 뒤섞음")
+COMPARISON_HEAD = ("지표", "첫째", "둘째", "차이", "차이의 95 % 신뢰 구간", "p")
+DIVERSITY_KO = {
+    "unique": "서로 다른 설명의 비율",
+    "repetition": "한 설명 안에서 되풀이되는 4-gram의 비율",
+    "distinct_4": "전체에서 서로 다른 4-gram의 비율",
+    "length_ratio": "글자 수의 비(예측 / 정답)",
+    "empty": "빈 설명의 수",
+}
+
+
+def write_number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def write_score(score: Score) -> list[str]:
+    """One row under `SCORE_HEAD`."""
+    return [
+        METRICS_KO.get(score.name, score.name),
+        write_number(score.value),
+        f"{write_number(score.low)} ~ {write_number(score.high)}",
+        write_number(score.constant),
+        write_number(score.shuffled),
+    ]
+
+
+def write_comparison(first: Score, second: Score, comparison: Comparison) -> list[str]:
+    """One row under `COMPARISON_HEAD`."""
+    return [
+        METRICS_KO.get(first.name, first.name),
+        write_number(first.value),
+        write_number(second.value),
+        f"{comparison.difference:+.4f}",
+        f"{comparison.low:+.4f} ~ {comparison.high:+.4f}",
+        f"{comparison.p_value:.3f}",
+    ]
+
+
+def write_diversity(diversity: Mapping[str, float]) -> list[list[str]]:
+    """Rows of a name, the value of the predictions, and that of the references where there is one."""
+    return [
+        [DIVERSITY_KO.get(name, name), write_number(value), write_number(diversity.get(f"reference_{name}"))]
+        for name, value in diversity.items()
+        if not name.startswith("reference_")
+    ]
