@@ -16,7 +16,7 @@ from processing.frame_sampling_kocap import Sampling
 from processing.video_reading_kocap import read_frames
 
 HERE = Path(__file__).resolve().parent
-CLIP_SEED = 1_000_020_024  # held out
+CLIP_SEED = 1_000_020_067  # held out
 
 
 def main() -> None:
