@@ -15,6 +15,7 @@ from .video_decoding_kocap import Decoder, LostError, RunDecoder, Tally, TimedFr
 from .video_errors_kocap import VideoWarning
 from .video_index_kocap import (
     REORDER,
+    SEEK_COST,
     Index,
     Run,
     frame_rate,
@@ -117,7 +118,7 @@ class PlannedReader:
 
         runs.sort(key=lambda run: -run.cost)
         held = HELD_FOR_KEYFRAMES if runs[0].cost <= 2 else HELD_FOR_RUNS
-        self._side_by_side(follow, runs, held=held, pictures=sum(run.cost for run in runs))
+        self._side_by_side(follow, runs, held=held, pictures=sum(SEEK_COST + run.cost for run in runs))
         return Result(data, shown_s - self._origin_s, "exact")
 
     def _read_keyframes(self, wanted_s: np.ndarray, size: tuple[int, int], *warnings: VideoWarning) -> Result:
@@ -131,7 +132,7 @@ class PlannedReader:
                 shown_s[row] = max(timed[0], self._origin_s)
                 picture.render(timed[1], data[row])
 
-        self._side_by_side(look, range(len(places)), held=HELD_FOR_KEYFRAMES, pictures=len(places))
+        self._side_by_side(look, range(len(places)), held=HELD_FOR_KEYFRAMES, pictures=(SEEK_COST + 1) * len(places))
         times_s, rows = np.unique(shown_s, return_index=True)
         rows = rows[~np.isnan(times_s)]
         if not len(rows):
