@@ -129,14 +129,14 @@ def index_samples(
     delay_s: float,
     file_bytes: int,
 ) -> Index | None:
-    """The index of an mp4 or mov, which lists every sample; None where it doesn't (fragments, other containers).
+    """The index of an mp4, mov or AVI, which list every sample; None where they don't (fragments), or don't list any.
 
     Args:
         delay_s: How much later than it is decoded the first picture is shown; the list has decoding times.
         file_bytes: Samples beyond the end of the file are not there.
     """
     promised_s = promised_end(container, stream)
-    if not container.format.name.startswith("mov") or promised_s is None or not stream.time_base:
+    if not container.format.name.startswith(("mov", "avi")) or promised_s is None or not stream.time_base:
         return None
     entries = ((e.timestamp, e.is_keyframe, e.is_discard, e.pos, e.size) for e in stream.index_entries)
     table = np.fromiter(itertools.chain.from_iterable(entries), np.int64).reshape(-1, 5)  # long clips: half the time
@@ -220,7 +220,7 @@ def index_scan(
         return Index(NO_TIMES, NO_PLACES, end_s, count)
     shown_s, table = np.sort(np.array(shown)), np.array(sorted(keyframes)).reshape(-1, 2)
     places, first = np.unique(np.searchsorted(shown_s, table[:, 0]), return_index=True)
-    by_offset = stream.container.format.name == "mpegts"  # its demuxer guesses the place of a time
+    by_offset = stream.container.format.name in ("mpegts", "mpeg")  # their demuxers guess the place of a time
     return Index(shown_s, places, end_s, count, table[first, 1].astype(np.int64) if by_offset else None)
 
 

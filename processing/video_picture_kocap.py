@@ -22,6 +22,7 @@ from av.video.reformatter import Colorspace
 
 from .tone_mapping_kocap import HDR_TRANSFERS, tone_map
 
+LARGE_PICTURE = 1_000_000  # pixels; below this, setting up threads that scale takes longer than scaling
 MAX_STRETCH = 16  # sample aspect ratios beyond this are broken headers
 SCALING = (
     av.video.reformatter.Interpolation.BICUBIC
@@ -67,6 +68,7 @@ class Picture:
         size = max(1, round(frame.width * aspect)), frame.height
         self.width, self.height = size[::-1] if self._transposed else size
         self._reformatter = av.video.reformatter.VideoReformatter()
+        self._threads = 1 if frame.width * frame.height < LARGE_PICTURE else 0  # 0: as many as there are cores
 
     def render(self, frame: av.video.frame.VideoFrame, out: np.ndarray) -> None:
         """Draw one frame as shown, RGB, into `out`, uint8 `[..., 3, H, W]`, at the size that has.
@@ -92,6 +94,7 @@ class Picture:
             src_colorspace=matrix,
             dst_colorspace=matrix,
             interpolation=SCALING,
+            threads=self._threads,
         )
         depth = np.uint16 if hdr else np.uint8
         green, blue, red, *opacity = (

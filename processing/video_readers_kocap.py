@@ -32,7 +32,8 @@ from .video_picture_kocap import Picture
 
 Mode = Literal["exact", "keyframe", "auto"]
 
-PLANNED_FORMATS = ("mov", "matroska", "mpegts", "flv", "ogg")  # their packets carry the true presentation times
+# Their packets carry the true presentation times, or none (AVI with reordered pictures).
+PLANNED_FORMATS = ("mov", "matroska", "mpegts", "flv", "ogg", "avi", "mpeg")
 AUTO_PIXELS = 10_000_000_000  # `auto` decodes at most so many pixels exactly: about 5000 frames of 1080p
 DECODER_BYTES = 100_000_000  # decoded pictures held by all decoders of one clip, about
 HELD_FOR_KEYFRAMES, HELD_FOR_RUNS = 4, 12  # pictures a decoder holds
@@ -78,6 +79,8 @@ class PlannedReader:
         index = index or index_cues(container, self.stream, opener.deadline)
         if index is None and container.format.name.startswith("matroska"):  # looking for cues has led elsewhere
             index = _scan(opener, quick=True)
+        if index is None and container.format.name == "avi":
+            raise LostError  # without its index FFmpeg takes every packet for a keyframe
         index = index or index_scan(itertools.chain(peeked, source), self.stream, opener.name, opener.limits)
         if not index.can_plan or index.end_s is None:
             raise LostError

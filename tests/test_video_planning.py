@@ -10,6 +10,7 @@ from video_fixtures import bars, make_clip, read_bars
 
 import processing.video_readers_kocap as video_readers
 from processing.frame_sampling_kocap import Sampling
+from processing.video_decoding_kocap import LostError
 from processing.video_errors_kocap import VideoError
 from processing.video_index_kocap import SEEK_COST, Index, choose_packets, nearest_keyframes, plan_runs
 from processing.video_limits_kocap import Limits
@@ -114,6 +115,8 @@ CLIPS = {
     "av1": lambda: make_clip(60, codec="libsvtav1", gop=24),
     "transport stream": lambda: make_clip(60, container="mpegts", gop=12, bframes=3),
     "matroska": lambda: make_clip(60, container="matroska", gop=12, bframes=3),
+    "avi": lambda: make_clip(60, container="avi", codec="mpeg4", gop=12),
+    "program stream": lambda: make_clip(60, container="vob", codec="mpeg2video", fps=25, gop=12, bframes=2),
     "interlaced": lambda: make_clip(60, gop=12, bframes=3, interlaced=True),
     "variable rate": lambda: make_clip(60, gop=12, times_ms=[int(i**1.5 * 20) for i in range(60)]),
 }
@@ -131,6 +134,25 @@ def test_planned_frames_are_those_of_a_full_decode_bit_by_bit(name):
             found, expected = (reader.read(wanted_s, (96, 64), "exact") for reader in (planned, in_order))
             assert (found.data == expected.data).all()
             assert found.times_s == pytest.approx(expected.times_s, abs=1e-6)
+
+
+WITHOUT_A_PLAN = {
+    "avi does not say when reordered pictures are shown": lambda: make_clip(
+        60, container="avi", codec="mpeg4", gop=12, bframes=2
+    ),
+    "avi without its index does not say what is a keyframe": lambda: make_clip(
+        60, container="avi", codec="mpeg4", gop=12
+    ).replace(b"idx1", b"JUNK"),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_A_PLAN)
+def test_what_cannot_be_planned_is_read_in_order(name):
+    clip = WITHOUT_A_PLAN[name]()
+    with open_source(clip, Limits()) as file, pytest.raises(LostError):
+        video_readers.PlannedReader(Opener(file, name, Limits()))
+    found = read_frames(clip, np.arange(0, 60, 7) / FPS)
+    assert read_bars(found.data) == list(range(0, 60, 7))
 
 
 @pytest.mark.parametrize("name", ["closed groups", "hevc, open groups", "vp9", "av1", "transport stream"])
