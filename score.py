@@ -11,6 +11,7 @@ goes on where it was. The exit code is 1 when something in the input is wrong.
 import json
 import logging
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,20 +55,18 @@ def main(
             predictions, references = generate(model, data, output, frames, max_new_tokens, batch_size), data
         if not predictions or not references:
             raise RecordError("give PREDICTIONS and REFERENCES, or --model and --data", USAGE_KO)
-        pairs = read_pairs(predictions, references, allow_missing=allow_missing)
-        seconds = read_pairs(other, references, allow_missing=allow_missing) if other else None
-        if seconds:
-            pairs, seconds = keep_common(pairs, seconds)
-        sheet = score(pairs, options)
+        files = [predictions, other] if other else [predictions]
+        systems = keep_common([read_pairs(file, references, allow_missing=allow_missing) for file in files])
+        sheets, notes = [score(pairs, options) for pairs in systems], []
         if bertscore or siglip:
             from evaluation.neural_scores import add_neural_scores  # torch and transformers
 
-            sheet = add_neural_scores(sheet, pairs, bertscore=bertscore, siglip=siglip, resamples=resamples, seed=seed)
-        comparison, rows = {}, []
-        if seconds:
-            second = score(seconds, options)
-            comparison = compare(sheet, second, resamples=resamples, seed=seed)
-            rows = [write_comparison(sheet.scores[name], second.scores[name], comparison[name]) for name in comparison]
+            bar = partial(tqdm, desc="영상 읽기", leave=False)
+            models = {"bertscore": bertscore, "siglip": siglip, "resamples": resamples, "seed": seed}
+            sheets, notes = add_neural_scores(sheets, systems, progress=bar, **models)
+        sheet, pairs = sheets[0], replace(systems[0], notes=(*systems[0].notes, *notes))
+        comparison = compare(*sheets, resamples=resamples, seed=seed) if other else {}
+        rows = [write_comparison(*(own.scores[name] for own in sheets), told) for name, told in comparison.items()]
         sources = {"예측": str(predictions), "정답": str(references)} | ({"비교": str(other)} if other else {})
         english, korean = baseline_comparison(sheet) if "meteor" in sheet.scores else ("", "")
         facts = sheet.to_json() | {
@@ -105,10 +104,11 @@ def generate(
     from modeling.caption_lines import CaptionSettings
     from modeling.captioner import load_captioner
 
-    logging.disable(logging.WARNING)  # problems of files are told in Korean below
+    for room in ("transformers", "processing"):
+        logging.getLogger(room).setLevel(logging.ERROR)  # problems of files are told in Korean below
     records = list(read_records(data))
     path, settings = output / "predictions.jsonl", CaptionSettings(frames, False, max_new_tokens, do_sample=False)
-    options = {"batch_size": batch_size, "progress": partial(tqdm, desc="설명", unit="batch")}
+    options = {"batch_size": batch_size, "progress": partial(tqdm, desc="설명", unit="clip")}
     for captioned in caption_records(load_captioner(model), records, path, settings, **options):
         for problem in captioned.problems:
             tqdm.write(f"{captioned.line['file']}: [{problem.code}] {problem.message_ko}\n  {problem}", file=sys.stderr)

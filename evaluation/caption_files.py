@@ -107,18 +107,17 @@ def read_pairs(predictions: Path, references: Path, *, allow_missing: bool = Fal
     )
 
 
-def keep_common(first: CaptionPairs, second: CaptionPairs) -> tuple[CaptionPairs, CaptionPairs]:
-    """Two systems on the clips that both of them captioned."""
-    common = [name for name in first.predictions if name in second.predictions]
-    first, second = (
+def keep_common(systems: Sequence[CaptionPairs]) -> list[CaptionPairs]:
+    """Systems on the clips that all of them captioned."""
+    common = [name for name in systems[0].predictions if all(name in pairs.predictions for pairs in systems)]
+    return [
         replace(
             pairs,
             predictions={name: pairs.predictions[name] for name in common},
             references={name: pairs.references[name] for name in common},
         )
-        for pairs in (first, second)
-    )
-    return first, second
+        for pairs in systems
+    ]
 
 
 def read_caption_rows(path: Path) -> list[CaptionRow]:
@@ -164,8 +163,8 @@ def _read_predictions(path: Path, references: dict[str, CaptionRow]) -> dict[str
         matches = {row.name} if row.id else known.get(_nfc(str(row.video))) or known.get(row.name) or {row.name}
         if len(matches) > 1:
             raise CaptionFileError(
-                f"{row.video} could be any of {_name(sorted(matches))}; give the row an id",
-                f"{row.video}이(가) 어느 것인지 알 수 없습니다: {_name(sorted(matches))}. 행에 id를 적어 주세요.",
+                f"{row.video} could be any of {few(sorted(matches))}; give the row an id",
+                f"{row.video}이(가) 어느 것인지 알 수 없습니다: {few(sorted(matches))}. 행에 id를 적어 주세요.",
                 path,
                 row.line,
             )
@@ -246,14 +245,14 @@ def _read_captions(value: Any) -> tuple[str, ...]:
 def _missing(predictions: Path, references: Path, unsaid: list[str], unknown: list[str]) -> CaptionFileError:
     if unsaid:
         return CaptionFileError(
-            f"{len(unsaid)} ids of {references} are missing: {_name(unsaid)}; add them, or pass --allow-missing",
-            f"{references}에 있는 id {len(unsaid)}개가 없습니다: {_name(unsaid)}."
+            f"{len(unsaid)} ids of {references} are missing: {few(unsaid)}; add them, or pass --allow-missing",
+            f"{references}에 있는 id {len(unsaid)}개가 없습니다: {few(unsaid)}."
             " 채워 넣거나 --allow-missing을 사용해 주세요.",
             predictions,
         )
     return CaptionFileError(
-        f"{len(unknown)} ids of {predictions} have no reference: {_name(unknown)}; add them, or pass --allow-missing",
-        f"{predictions}에 있는 id {len(unknown)}개의 정답이 없습니다: {_name(unknown)}."
+        f"{len(unknown)} ids of {predictions} have no reference: {few(unknown)}; add them, or pass --allow-missing",
+        f"{predictions}에 있는 id {len(unknown)}개의 정답이 없습니다: {few(unknown)}."
         " 채워 넣거나 --allow-missing을 사용해 주세요.",
         references,
     )
@@ -273,12 +272,13 @@ def _not_captioned(ids: list[str], codes: set) -> CaptionNote:
     why = ", ".join(sorted(codes))
     return CaptionNote(
         "W_NOT_CAPTIONED",
-        f"{len(ids)} clips could not be captioned ({why}) and count as empty captions: {_name(ids)}.",
-        f"설명을 만들지 못한 영상 {len(ids)}개({why})는 빈 설명으로 채점했습니다: {_name(ids)}.",
+        f"{len(ids)} clips could not be captioned ({why}) and count as empty captions: {few(ids)}.",
+        f"설명을 만들지 못한 영상 {len(ids)}개({why})는 빈 설명으로 채점했습니다: {few(ids)}.",
     )
 
 
-def _name(ids: Sequence[str]) -> str:
+def few(ids: Sequence[str]) -> str:
+    """The first ids, as a message names them."""
     return ", ".join(ids[:NAMED]) + (f", ... (+{len(ids) - NAMED})" if len(ids) > NAMED else "")
 
 

@@ -3,25 +3,39 @@
 Nothing is downloaded. Both depend on the model as METEOR does on its tokenizer, so the signature names it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from transformers import AutoConfig, AutoModel, AutoProcessor
 
-from .intervals import interval, resampled_sums
+from .intervals import bootstrap_mean
+from .overlap_metrics import averaged
 from .scoring import Score, ScoreError
+
+TEXTS_AT_ONCE = 64
 
 
 def embedding_score(
-    name: str, per_clip: np.ndarray, signature: str, *, shuffled: float | None, resamples: int = 1000, seed: int = 0
+    per_clip: np.ndarray,
+    signature: str,
+    *,
+    constant: float,
+    shuffled: float | None,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> Score:
-    """Put values per clip into the form of every other score."""
-    statistics = np.stack([per_clip, np.ones(len(per_clip))], axis=1)
-    means = resampled_sums(statistics, resamples=resamples, seed=seed)[:, 0] / len(per_clip)
-    low, high = interval(means)
-    return Score(name, float(per_clip.mean()), low, high, signature, per_clip, None, shuffled, statistics)
+    """Put values per clip into the form of every other score, named by the signature's first word.
+
+    Args:
+        per_clip: float64 `[clips]`, nan for clips to leave out.
+    """
+    counted = per_clip[~np.isnan(per_clip)]
+    value, low, high = bootstrap_mean(counted, resamples=resamples, seed=seed)
+    name, *_ = signature.split("|")
+    statistics = averaged(counted).statistics
+    return Score(name, value, low, high, signature, per_clip, constant, shuffled, statistics)
 
 
 def bert_score(
@@ -83,15 +97,20 @@ class VideoTextSimilarity:
         folder = _folder(model)
         self.processor = AutoProcessor.from_pretrained(folder)
         self.model = AutoModel.from_pretrained(folder).eval().to(device)
-        self.device = device
+        self.name, self.device = folder.name, device
         self.length = self.model.config.text_config.max_position_embeddings
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
-        """Unit vectors, float32 `[texts, D]`. What exceeds the model's text length (64 tokens) is not read."""
+        """Unit vectors, float32 `[texts, D]`; zeros for an empty text.
+
+        What exceeds the model's text length (64 tokens) is not read.
+        """
         options = {"padding": "max_length", "truncation": True, "max_length": self.length, "return_tensors": "pt"}
-        inputs = self.processor.tokenizer(list(texts), **options)
-        return _unit(self.model.get_text_features(input_ids=inputs["input_ids"].to(self.device)))
+        ids = self.processor.tokenizer(list(texts), **options)["input_ids"].to(self.device)
+        parts = [_unit(self.model.get_text_features(input_ids=some)) for some in ids.split(TEXTS_AT_ONCE)]
+        said = torch.tensor([bool(text.strip()) for text in texts], device=self.device)
+        return torch.cat(parts) * said[:, None]
 
     @torch.inference_mode()
     def embed_video(self, frames: np.ndarray) -> torch.Tensor:
@@ -100,20 +119,20 @@ class VideoTextSimilarity:
         features = _unit(self.model.get_image_features(**inputs.to(self.device)))  # [T, D]
         return _unit(features.mean(dim=0))
 
-    def score(self, captions: Sequence[str], videos: Iterable[np.ndarray]) -> tuple[np.ndarray, float | None]:
-        """Score each caption beside its video.
 
-        Args:
-            videos: Frames of each clip, read one at a time.
+def similarities(texts: torch.Tensor, videos: torch.Tensor) -> tuple[np.ndarray, float | None]:
+    """Score each caption beside its video.
 
-        Returns:
-            float64 `[clips]` cosines, and their mean when every caption stands beside another video (None for one).
-        """
-        shown = torch.stack([self.embed_video(frames) for frames in videos])
-        table = (self.embed_texts(captions) @ shown.T).double().cpu().numpy()  # [captions, videos]
-        clips = len(captions)
-        others = (table.sum() - np.trace(table)) / (clips * (clips - 1)) if clips > 1 else None
-        return np.diagonal(table).copy(), others
+    Args:
+        texts, videos: Unit vectors `[clips, D]`.
+
+    Returns:
+        float64 `[clips]` cosines, and the mean over every caption beside every other video (None for one clip).
+    """
+    texts, videos = texts.double().cpu(), videos.double().cpu()
+    own, clips = (texts * videos).sum(dim=1), len(texts)
+    others = (texts.sum(dim=0) @ videos.sum(dim=0) - own.sum()) / (clips * (clips - 1)) if clips > 1 else None
+    return own.numpy(), None if others is None else float(others)
 
 
 def _folder(model: str | Path) -> Path:

@@ -159,7 +159,7 @@ def diversity_alarms(measured: Mapping[str, float]) -> list[Alarm]:
             Alarm(
                 "W_REPETITION",
                 f"captions repeat {within:.1%} of their own 4-grams; references repeat {usual:.1%}",
-                f"한 설명 안에서 네 낱말 묶음의 {within:.1%}가 되풀이됩니다(정답 설명은 {usual:.1%}).",
+                f"한 설명 안에서 형태소 4-gram의 {within:.1%}가 되풀이됩니다(정답 설명은 {usual:.1%}).",
             )
         )
     if not LENGTH_RATIOS[0] <= length <= LENGTH_RATIOS[1]:
@@ -188,5 +188,6 @@ def floor_alarms(floors: Mapping[str, tuple[float, float | None, float | None]])
             if floor is not None and low <= floor
         )
         if told:
-            alarms.append(Alarm(code, f"{reason}: {told}", f"{reason_ko}: {told}"))
+            sides, sides_ko = "lower end of the interval <= that floor", "신뢰 구간의 아래 끝 <= 그 점수"
+            alarms.append(Alarm(code, f"{reason} ({sides}): {told}", f"{reason_ko}({sides_ko}): {told}"))
     return alarms

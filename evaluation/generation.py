@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from corpus.records import Record, RecordError, cut_unfinished_line, read_rows
-from modeling.caption_lines import CaptionLine, CaptionSettings, caption_batch, model_name
+from modeling.caption_lines import CaptionLine, CaptionSettings, caption_videos, model_name
 from modeling.captioner import checkpoint_revision
 from processing.pipeline_kocap import KoCapPipeline
 
@@ -27,29 +27,35 @@ def caption_records(
     batch_size: int = 8,
     progress: Callable[[Sequence], Iterable] = iter,
 ) -> Iterator[CaptionLine]:
-    """Append a line for every record that `path` has none for yet; lines are on disk before they are yielded.
+    """Append a line for every record that `path` has none for yet; a line is on disk before it is yielded.
 
     A last line without its end, which only a kill leaves, is cut away first. One process may write at a time.
 
     Args:
-        progress: Wraps the batches, e.g. `tqdm`.
+        batch_size: Clips per forward pass, fewer where memory does not suffice.
+        progress: Wraps the records to caption, e.g. `tqdm`.
     Raises:
+        RecordError: If a record is about an image; nothing is written then.
         CaptionFileError: If the file holds captions of another model or with other settings; nothing is written then.
     """
+    for record in records:
+        if record.medium != "video":
+            raise RecordError(
+                f"record {record.id!r} is about an {record.medium}, and only videos are captioned here; leave it out",
+                f"레코드 {record.id!r}은(는) 영상이 아니라 이미지입니다. 이 행을 빼 주세요.",
+            )
     made_by = {"model": model_name(pipe.model.name_or_path), "revision": checkpoint_revision(pipe)}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     cut_unfinished_line(path)
     done = _read_done(path, {**made_by, "settings": settings.as_said(pipe)})
     missing = [record for record in records if record.id not in done]
+    lines = caption_videos(pipe, [record.video for record in missing], settings, made_by, batch_size=batch_size)
     with path.open("ab") as file:
-        for start in progress(range(0, len(missing), batch_size)):
-            batch = missing[start : start + batch_size]
-            lines = caption_batch(pipe, [record.video for record in batch], settings, made_by)
-            for record, captioned in zip(batch, lines, strict=True):
-                file.write(json.dumps({"id": record.id, **captioned.line}, ensure_ascii=False).encode() + b"\n")
+        for record, captioned in zip(progress(missing), lines, strict=True):
+            file.write(json.dumps({"id": record.id, **captioned.line}, ensure_ascii=False).encode() + b"\n")
             file.flush()
-            yield from lines
+            yield captioned
 
 
 def _read_done(path: Path, made_by: dict[str, Any]) -> set[str]:

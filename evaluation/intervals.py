@@ -64,7 +64,7 @@ def paired_bootstrap(
     first: np.ndarray,
     second: np.ndarray,
     *,
-    score: Callable[[np.ndarray], float] | None = None,
+    score: Callable[[np.ndarray], np.ndarray] = lambda sums: sums[0] / sums[1],
     resamples: int = 1000,
     seed: int = 0,
 ) -> Comparison:
@@ -72,7 +72,7 @@ def paired_bootstrap(
 
     Args:
         first, second: float64 `[clips]` scores whose mean counts, or `[clips, k]` statistics for `score`.
-        score: From summed statistics `[k]` to the score of the system.
+        score: From sums of statistics `[k, ...]` to scores `[...]`.
 
     Raises:
         ValueError: If the shapes differ.
@@ -82,12 +82,10 @@ def paired_bootstrap(
     """
     if first.shape != second.shape:
         raise ValueError(f"the systems have {first.shape} and {second.shape} values; score the same clips with both")
-    if score is None:
+    if first.ndim == 1:
         first, second = (np.stack([values, np.ones(len(values))], axis=1) for values in (first, second))
-    summarise = score or (lambda sums: sums[0] / sums[1])
-    width = first.shape[1]
-    sums = resampled_sums(np.concatenate([first, second], axis=1), resamples=resamples, seed=seed)
-    differences = np.array([summarise(row[:width]) - summarise(row[width:]) for row in sums])
-    value = float(summarise(first.sum(axis=0)) - summarise(second.sum(axis=0)))
+    sums = resampled_sums(np.concatenate([first, second], axis=1), resamples=resamples, seed=seed).T
+    differences = score(sums[: first.shape[1]]) - score(sums[first.shape[1] :])
+    value = float(score(first.sum(axis=0)) - score(second.sum(axis=0)))
     by_chance = np.abs(differences - value) >= abs(value)
     return Comparison(value, *interval(differences), float((by_chance.sum() + 1) / (resamples + 1)))

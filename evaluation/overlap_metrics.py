@@ -27,12 +27,12 @@ class Measured:
     Attributes:
         per_clip: float64 `[clips]`.
         statistics: float64 `[clips, k]`, to be summed over clips.
-        score: From sums `[k]` to the score.
+        score: From sums `[k, ...]` to scores `[...]`.
     """
 
     per_clip: np.ndarray
     statistics: np.ndarray
-    score: Callable[[np.ndarray], float]
+    score: Callable[[np.ndarray], np.ndarray]
 
     @property
     def value(self) -> float:
@@ -40,8 +40,8 @@ class Measured:
         return float(self.score(self.statistics.sum(axis=0)))
 
 
-def mean_score(sums: np.ndarray) -> float:
-    """Score of a metric that is a mean over clips, from (sum of values, number of clips)."""
+def mean_score(sums: np.ndarray) -> np.ndarray:
+    """Score of a metric that is a mean over clips, from sum of values and number of clips, `[2, ...]`."""
     return sums[0] / sums[1]
 
 
@@ -72,28 +72,29 @@ def bleu4(counts: Sequence[csr_array], lengths: np.ndarray, pairing: Pairing) ->
         matches.append(table[pairing.predictions].minimum(allowed).sum(axis=1))
     totals = [np.maximum(ours - order, 0) for order in range(len(counts))]
     statistics = np.stack([ours, closest, *matches, *totals], axis=1).astype(np.float64)
-    per_clip = [bleu_score(row, effective_order=True) for row in statistics]
-    return Measured(np.array(per_clip), statistics, bleu_score)
+    return Measured(bleu_score(statistics.T, effective_order=True), statistics, bleu_score)
 
 
-def bleu_score(sums: np.ndarray, *, effective_order: bool = False) -> float:
-    """sacrebleu's BLEU from summed statistics `[10]`."""
-    length, closest, *counted = sums.astype(int).tolist()
-    half = len(counted) // 2
+def bleu_score(sums: np.ndarray, *, effective_order: bool = False) -> np.ndarray:
+    """sacrebleu's BLEU from statistics `[10, ...]`."""
     options = {"smooth_method": "exp", "effective_order": effective_order}
-    return BLEU.compute_bleu(counted[:half], counted[half:], length, closest, **options).score
+    scores = [
+        BLEU.compute_bleu(counted[:4], counted[4:], length, closest, **options).score
+        for length, closest, *counted in sums.reshape(10, -1).T.astype(int).tolist()
+    ]
+    return np.reshape(scores, sums.shape[1:])
 
 
 def chrf_score(sums: np.ndarray) -> np.ndarray:
-    """chrF++ from statistics `[..., 24]`, 0 to 100.
+    """chrF++ from statistics `[24, ...]`, 0 to 100.
 
     Source: sacrebleu's CHRF with effective order: orders that one side is too short for are left out.
     """
-    ours, theirs, matches = np.moveaxis(sums.reshape(*sums.shape[:-1], CHRF_ORDERS, 3), -1, 0)
+    ours, theirs, matches = np.moveaxis(sums.reshape(CHRF_ORDERS, 3, *sums.shape[1:]), 1, 0)
     counted = (ours > 0) & (theirs > 0)
-    orders = np.maximum(counted.sum(axis=-1), 1)
-    precision = np.where(counted, matches / np.maximum(ours, 1), 0).sum(axis=-1) / orders
-    recall = np.where(counted, matches / np.maximum(theirs, 1), 0).sum(axis=-1) / orders
+    orders = np.maximum(counted.sum(axis=0), 1)
+    precision = np.where(counted, matches / np.maximum(ours, 1), 0).sum(axis=0) / orders
+    recall = np.where(counted, matches / np.maximum(theirs, 1), 0).sum(axis=0) / orders
     below = CHRF_BETA**2 * precision + recall
     return 100 * (1 + CHRF_BETA**2) * precision * recall / np.where(below > 0, below, 1)
 
@@ -121,7 +122,7 @@ def chrf_of_best(statistics: np.ndarray) -> Measured:
     Args:
         statistics: `[references, clips, 24]`: `chrf_statistics` of six orders of characters, then two of words.
     """
-    scores = chrf_score(statistics)  # [references, clips]
+    scores = chrf_score(np.moveaxis(statistics, -1, 0))  # [references, clips]
     best = scores.argmax(axis=0)
     clips = np.arange(statistics.shape[1])
     return Measured(scores[best, clips], statistics[best, clips], chrf_score)

@@ -18,7 +18,16 @@ from corpus.report_pages import markdown_table
 from .caption_files import CaptionPairs
 from .intervals import bootstrap_mean
 from .score_plots import CategoryScore, draw_plots
-from .score_words import COMPARISON_HEAD, METRICS_KO, SCORE_HEAD, write_diversity, write_number, write_score
+from .score_words import (
+    COMPARISON_HEAD,
+    COMPARISON_KO,
+    METRICS_KO,
+    SCORE_HEAD,
+    SIGNATURES_KO,
+    write_diversity,
+    write_number,
+    write_score,
+)
 from .scoring import Score, ScoreError, ScoreSheet
 
 EXTREMES = 10  # clips shown at either end
@@ -101,7 +110,11 @@ def _page(folder: Path, sheet: ScoreSheet, pairs: CaptionPairs, parts: ReportPar
         FLOORS_KO,
         f"> 모두 같은 설명: {_plain(sheet.constant_caption)}",
         *(["## 공개된 기준 점수", parts.baseline] if parts.baseline else []),
-        *(["## 두 시스템 비교", markdown_table(COMPARISON_HEAD, parts.comparison)] if parts.comparison else []),
+        *(
+            ["## 두 시스템 비교", markdown_table(COMPARISON_HEAD, parts.comparison), COMPARISON_KO]
+            if parts.comparison
+            else []
+        ),
         "## 다양성",
         markdown_table(["", "예측", "정답"], write_diversity(sheet.diversity)),
     ]
@@ -117,7 +130,7 @@ def _page(folder: Path, sheet: ScoreSheet, pairs: CaptionPairs, parts: ReportPar
             title = f"{sheet.ids[index]}: {first.per_clip[index]:.3f}"
             sections += _example(folder / "clips" / f"{kind}-{rank:02d}.jpg", rank, title, sheet.ids[index], pairs)
     signatures = "\n".join(f"- `{score.signature}`" for score in sheet.scores.values())
-    return "\n\n".join([*sections, "## 서명", "서명이 같은 점수끼리만 견줄 수 있습니다.", signatures, ""])
+    return "\n\n".join([*sections, "## 서명", SIGNATURES_KO, signatures, ""])
 
 
 def _alarms(sheet: ScoreSheet, pairs: CaptionPairs) -> list[str]:

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .caption_files import CaptionNote
-from .score_words import COMPARISON_HEAD, SCORE_HEAD, write_diversity, write_score
+from .score_words import COMPARISON_HEAD, COMPARISON_KO, SCORE_HEAD, SIGNATURES_KO, write_diversity, write_score
 from .scoring import ScoreSheet
 
 
@@ -38,10 +38,10 @@ def print_scores(
     if comparison:
         console.print()
         _print_table(console, "두 시스템 비교(짝지은 부트스트랩)", COMPARISON_HEAD, comparison)
-        _say(console, "차이 = 첫째 - 둘째. 신뢰 구간이 0을 포함하면 어느 쪽이 낫다고 할 수 없습니다.", "dim")
+        _say(console, COMPARISON_KO, "dim")
     if baseline:
         _say(console, f"\n{baseline}")
-    _say(console, "\n서명")
+    _say(console, f"\n서명: {SIGNATURES_KO}")
     for score in sheet.scores.values():
         _say(console, score.signature, "dim")
 

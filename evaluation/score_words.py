@@ -10,9 +10,17 @@ METRICS_KO = {
     "meteor": "meteor (Kiwi 형태소)",
     "meteor_eojeol": "meteor_eojeol (어절)",
     "meteor_evaluate": "meteor_evaluate (evaluate와 같은 낱말)",
+    "bleu4": "bleu4 (0 ~ 100)",
+    "cider_d": "cider_d (0 ~ 10)",
+    "chrf++": "chrf++ (0 ~ 100)",
 }
 SCORE_HEAD = ("지표", "점수", "95 % 신뢰 구간", "모두 같은 설명", "영상을 뒤섞음")
-COMPARISON_HEAD = ("지표", "첫째", "둘째", "차이", "차이의 95 % 신뢰 구간", "p")
+COMPARISON_HEAD = ("지표", "첫째", "둘째", "차이", "차이의 95 % 신뢰 구간", "p값")
+COMPARISON_KO = (
+    "첫째는 예측 파일, 둘째는 비교 파일의 점수이고 차이는 첫째 - 둘째입니다."
+    " 차이의 신뢰 구간이 0을 포함하면 어느 쪽이 낫다고 할 수 없습니다."
+)
+SIGNATURES_KO = "점수가 달라지는 조건을 모두 적은 것입니다. 서명이 같은 점수끼리만 견줄 수 있습니다."
 DIVERSITY_KO = {
     "unique": "서로 다른 설명의 비율",
     "repetition": "한 설명 안에서 되풀이되는 4-gram의 비율",
@@ -52,7 +60,11 @@ def write_comparison(first: Score, second: Score, comparison: Comparison) -> lis
 def write_diversity(diversity: Mapping[str, float]) -> list[list[str]]:
     """Rows of a name, the value of the predictions, and that of the references where there is one."""
     return [
-        [DIVERSITY_KO.get(name, name), write_number(value), write_number(diversity.get(f"reference_{name}"))]
+        [
+            DIVERSITY_KO.get(name, name),
+            f"{value:.0f}" if name == "empty" else write_number(value),
+            write_number(diversity.get(f"reference_{name}")),
+        ]
         for name, value in diversity.items()
         if not name.startswith("reference_")
     ]

@@ -11,6 +11,7 @@ from unicodedata import normalize
 
 import numpy as np
 
+from .caption_files import few
 from .caption_metrics import METRICS, SCORES, CaptionMetrics, metric_signature
 from .floors import Alarm, best_constant, derangements, diversity, diversity_alarms, floor_alarms, written_for_others
 from .intervals import Comparison, interval, paired_bootstrap, resampled_sums
@@ -44,10 +45,10 @@ class Score:
         value: In the unit of the metric's library: BLEU and chrF++ 0 to 100, CIDEr-D 0 to 10, others 0 to 1.
         low, high: 95 % interval of `value`.
         signature: Everything that the number depends on.
-        per_clip: float64 `[clips]`, in the order of `ScoreSheet.ids`.
+        per_clip: float64 `[clips]`, in the order of `ScoreSheet.ids`; nan for clips that the metric leaves out.
         constant: What the best constant caption scores on the clips it was not written for.
         shuffled: What the same captions score beside the wrong videos; None for a single clip.
-        statistics: float64 `[clips, k]`, what `compare` resamples.
+        statistics: float64 `[clips that count, k]`, what `compare` resamples.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Score:
     per_clip: np.ndarray
     constant: float | None
     shuffled: float | None
-    statistics: np.ndarray | None = None
+    statistics: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,13 @@ class ScoreSheet:
     scores: dict[str, Score]
     diversity: dict[str, float]
     constant_caption: str
-    alarms: tuple[Alarm, ...]
     reference_digest: str
+
+    @property
+    def alarms(self) -> list[Alarm]:
+        """What a reader must know, most of all which scores do not clear their floors."""
+        floors = {name: (score.low, score.constant, score.shuffled) for name, score in self.scores.items()}
+        return [*diversity_alarms(self.diversity), *floor_alarms(floors)]
 
     def to_json(self) -> dict:
         """Everything but the values per clip."""
@@ -126,14 +132,16 @@ def score_captions(
     everywhere = Pairing(np.full(len(ids), constant), actual.references)
     others = written_for_others(everywhere)
     reference_counts = sorted({len(clip) for clip in written})
+    measured = {name: measures.measure(name, [actual, everywhere, *shuffles]) for name in metrics}
+    statistics = [own.statistics for own, *_ in measured.values()]
+    sums = resampled_sums(np.concatenate(statistics, axis=1), resamples=resamples, seed=seed).T
+    ends = np.cumsum([own.shape[1] for own in statistics])
     scores = {}
-    for name in metrics:
-        own, alone, *moved = measures.measure(name, [actual, everywhere, *shuffles])
-        sums = resampled_sums(own.statistics, resamples=resamples, seed=seed)
+    for (name, (own, alone, *moved)), resampled in zip(measured.items(), np.split(sums, ends[:-1])):
         scores[name] = Score(
             name,
             own.value,
-            *interval(np.array([own.score(row) for row in sums])),
+            *interval(own.score(resampled)),
             metric_signature(name, reference_counts, resamples, seed),
             own.per_clip,
             float(alone.score(alone.statistics[others].sum(axis=0))),
@@ -141,10 +149,8 @@ def score_captions(
             own.statistics,
         )
     variety = diversity(said, [clip[0] for clip in written], measures.four_grams, actual)
-    alarms = diversity_alarms(variety)
-    alarms += floor_alarms({name: (score.low, score.constant, score.shuffled) for name, score in scores.items()})
     digest = sha256(repr([(name, *clip) for name, clip in zip(ids, written)]).encode()).hexdigest()[:16]
-    return ScoreSheet(ids, scores, variety, texts[constant], tuple(alarms), digest)
+    return ScoreSheet(ids, scores, variety, texts[constant], digest)
 
 
 def compare(first: ScoreSheet, second: ScoreSheet, *, resamples: int = 1000, seed: int = 0) -> dict[str, Comparison]:
@@ -174,18 +180,23 @@ def baseline_comparison(sheet: ScoreSheet) -> tuple[str, str]:
     Its tokenizer, its METEOR and its test clips are unknown, and the tokenizer alone moves METEOR by a factor of two.
     """
     meteors = {name: sheet.scores[name] for name in METRICS if name.startswith("meteor") and name in sheet.scores}
-    values = ", ".join(f"{name} {score.value:.4f}" for name, score in meteors.items())
-    unknown = f"The published METEOR of {BASELINE_METEOR} names no tokenizer, METEOR variant or test clips"
-    unknown_ko = f"공개된 METEOR {BASELINE_METEOR}는 토크나이저, METEOR 종류, 평가 영상을 밝히지 않았습니다"
+    values = ", ".join(f"{name} {score.low:.4f} ~ {score.high:.4f}" for name, score in meteors.items())
+    unknown = f"AI-Hub's published METEOR of {BASELINE_METEOR} names no tokenizer, METEOR variant or test clips"
+    unknown_ko = (
+        f"AI-Hub 기준 모델의 METEOR {BASELINE_METEOR}는 토크나이저와 METEOR 종류, 평가 영상이 공개되지 않았습니다"
+    )
     if len(meteors) == 3 and all(score.low > BASELINE_METEOR for score in meteors.values()):
         return (
-            f"{unknown}. Ours is above it under every tokenization ({values}): likely better, but not shown to be.",
-            f"{unknown_ko}. 이 결과는 모든 토큰화 방식에서 그보다 높아({values}) 더 나을 가능성이 크지만, "
+            f"{unknown}. Our intervals are above it under every tokenization ({values}): likely better, but not shown"
+            " to be.",
+            f"{unknown_ko}. 이 결과의 신뢰 구간은 모든 토큰화 방식에서 그보다 높아({values}) 더 나을 가능성이 크지만, "
             "같은 조건에서 확인된 것은 아닙니다.",
         )
     return (
-        f"{unknown}, and ours is not above it under all three tokenizations ({values}): no comparison is possible.",
-        f"{unknown_ko}. 이 결과는 세 가지 토큰화 방식 모두에서 그보다 높지는 않으므로({values}) 비교할 수 없습니다.",
+        f"{unknown}, and our intervals are not above it under all three tokenizations ({values}): no comparison is"
+        " possible.",
+        f"{unknown_ko}. 이 결과의 신뢰 구간이 세 가지 토큰화 방식 모두에서 그보다 높지는 않으므로({values}) "
+        "비교할 수 없습니다.",
     )
 
 
@@ -211,23 +222,18 @@ def _check(predictions: Mapping[str, str], references: Mapping[str, list[str]], 
             f"unknown metrics {', '.join(unknown)}; choose from {names}",
             f"알 수 없는 지표입니다: {', '.join(unknown)}. {names} 가운데서 골라 주세요.",
         )
-    if missing := references.keys() - predictions.keys():
+    if missing := sorted(references.keys() - predictions.keys()):
         raise ScoreError(
-            f"{len(missing)} clips have no prediction ({_few(missing)}); caption them, or leave out their references",
-            f"예측이 없는 영상이 {len(missing)}개 있습니다({_few(missing)}). 설명을 만들거나 그 정답을 빼 주세요.",
+            f"{len(missing)} clips have no prediction ({few(missing)}); caption them, or leave out their references",
+            f"예측이 없는 영상이 {len(missing)}개 있습니다({few(missing)}). 설명을 만들거나 그 정답을 빼 주세요.",
         )
-    if extra := predictions.keys() - references.keys():
+    if extra := sorted(predictions.keys() - references.keys()):
         raise ScoreError(
-            f"{len(extra)} predictions have no reference ({_few(extra)}); add references, or leave those out",
-            f"정답이 없는 예측이 {len(extra)}개 있습니다({_few(extra)}). 정답을 넣거나 그 예측을 빼 주세요.",
+            f"{len(extra)} predictions have no reference ({few(extra)}); add references, or leave those out",
+            f"정답이 없는 예측이 {len(extra)}개 있습니다({few(extra)}). 정답을 넣거나 그 예측을 빼 주세요.",
         )
-    if empty := {name for name, given in references.items() if not given or not all(map(_clean, given))}:
+    if empty := [name for name, given in references.items() if not all(map(_clean, given or [""]))]:
         raise ScoreError(
-            f"{len(empty)} clips have an empty reference ({_few(empty)}); write one, or leave these clips out",
-            f"정답이 비어 있는 영상이 {len(empty)}개 있습니다({_few(empty)}). 정답을 쓰거나 그 영상을 빼 주세요.",
+            f"{len(empty)} clips have an empty reference ({few(empty)}); write one, or leave these clips out",
+            f"정답이 비어 있는 영상이 {len(empty)}개 있습니다({few(empty)}). 정답을 쓰거나 그 영상을 빼 주세요.",
         )
-
-
-def _few(names: Iterable[str]) -> str:
-    ordered = sorted(names)
-    return ", ".join(ordered[:3]) + (", ..." if len(ordered) > 3 else "")

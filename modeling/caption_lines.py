@@ -4,14 +4,19 @@
 {"file": "b.mp4", "error": {"code": "E_EMPTY", "message": "...", "message_ko": "..."}, "model": "kocap-tiny", ...}
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils.memory import should_reduce_batch_size
+
 from processing.pipeline_kocap import KoCapPipeline
 from processing.video_errors_kocap import VideoError, VideoWarning
 from processing.vision_tokens_kocap import CAPTION_PROMPT
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,32 @@ class CaptionLine:
 def model_name(model: str) -> str:
     """A checkpoint as lines name it: a folder's name, or the Hub id."""
     return Path(model).resolve().name if Path(model).is_dir() else model
+
+
+def caption_videos(
+    pipe: KoCapPipeline,
+    videos: Sequence[str | Path],
+    settings: CaptionSettings,
+    made_by: dict[str, Any],
+    *,
+    batch_size: int,
+) -> Iterator[CaptionLine]:
+    """Caption clips batch by batch; where memory does not suffice, go on with batches of half the size."""
+    start = 0
+    while batch := videos[start : start + batch_size]:
+        try:
+            lines = caption_batch(pipe, batch, settings, made_by)
+        except RuntimeError as error:
+            if len(batch) == 1 or not should_reduce_batch_size(error):
+                raise
+            batch_size = len(batch) // 2
+            logger.warning(
+                "out of memory with %d clips at once; going on with %d (메모리가 부족해 한 번에 %d개씩 봅니다)",
+                *(len(batch), batch_size, batch_size),
+            )
+            continue
+        yield from lines
+        start += len(lines)
 
 
 def caption_batch(

@@ -1,14 +1,24 @@
 """Neural scores, on tiny random models saved to disk."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import typer
 from small_models import IMAGE_SIZE, WIDTH
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, SiglipConfig, SiglipImageProcessor, SiglipModel
 from transformers.models.siglip.processing_siglip import SiglipProcessor
+from typer.testing import CliRunner
 
-from evaluation.embedding_metrics import VideoTextSimilarity, bert_score, embedding_score
-from evaluation.scoring import ScoreError
+from corpus.records import caption_record
+from corpus.scenes import sample_scene, write_clip
+from evaluation.caption_files import CaptionPairs
+from evaluation.embedding_metrics import VideoTextSimilarity, bert_score, embedding_score, similarities
+from evaluation.neural_scores import add_neural_scores
+from evaluation.scoring import ScoreError, compare, score_captions
+from score import main
 from training.tiny_model import train_tokenizer
 
 CAPTIONS = ["하얀 파도가 밀려옵니다.", "구름이 산 위로 흘러갑니다.", "차들이 도심을 지나갑니다."]
@@ -32,7 +42,7 @@ def bert(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def similarity(tmp_path_factory) -> VideoTextSimilarity:
+def siglip(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     tokenizer = small_tokenizer()
     text = WIDTH | {"vocab_size": len(tokenizer), "max_position_embeddings": 64, "pad_token_id": 0}
@@ -42,7 +52,26 @@ def similarity(tmp_path_factory) -> VideoTextSimilarity:
     SiglipModel(SiglipConfig(text_config=text, vision_config=vision)).save_pretrained(folder)
     size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
     SiglipProcessor(SiglipImageProcessor(size=size), tokenizer).save_pretrained(folder)
-    return VideoTextSimilarity(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def similarity(siglip) -> VideoTextSimilarity:
+    return VideoTextSimilarity(siglip)
+
+
+@pytest.fixture(scope="module")
+def systems(tmp_path_factory) -> list[CaptionPairs]:
+    """Two systems on four clips, the third of which cannot be read. The second says the references."""
+    folder = tmp_path_factory.mktemp("clips")
+    texts = dict(zip(("가", "나", "다", "라"), [*CAPTIONS, "비가 내립니다."], strict=True))
+    for seed, name in enumerate(texts):
+        write_clip(sample_scene(seed), folder / f"{name}.mp4", height=64, width=64, fps=2)
+    (folder / "다.mp4").write_bytes(b"no video")
+    videos = {name: folder / f"{name}.mp4" for name in texts}
+    references = {name: (text,) for name, text in texts.items()}
+    moved = dict(zip(texts, [*CAPTIONS[1:], "", "파도가 칩니다."]))
+    return [CaptionPairs(moved, references, videos), CaptionPairs(texts, references, videos)]
 
 
 def videos(count: int = 3) -> list[np.ndarray]:
@@ -71,11 +100,17 @@ def test_bert_score_of_nothing_is_zero_and_of_a_long_text_is_cut(bert):
 
 
 def test_similarities_are_cosines_beside_their_shuffle(similarity):
-    scores, shuffled = similarity.score(CAPTIONS, videos())
-    assert scores.shape == (3,)
-    assert np.all(np.abs(scores) <= 1)
-    assert -1 <= shuffled <= 1
-    assert similarity.score(CAPTIONS[:1], videos(1))[1] is None
+    texts = similarity.embed_texts(CAPTIONS)
+    shown = torch.stack([similarity.embed_video(frames) for frames in videos()])
+    scores, shuffled = similarities(texts, shown)
+    table = (texts @ shown.T).numpy()
+    assert scores == pytest.approx(table.diagonal(), abs=1e-6)
+    assert shuffled == pytest.approx(table[~np.eye(3, dtype=bool)].mean(), abs=1e-6)
+    assert similarities(texts[:1], shown[:1])[1] is None
+
+
+def test_an_empty_caption_is_like_no_video(similarity):
+    assert similarity.embed_texts(["", CAPTIONS[0]]).norm(dim=1).tolist() == pytest.approx([0, 1], abs=1e-5)
 
 
 def test_similarity_does_not_depend_on_the_batch(similarity):
@@ -92,11 +127,76 @@ def test_a_still_video_is_its_frame(similarity):
 
 
 def test_values_become_a_score_like_the_others():
-    score = embedding_score("siglip", np.array([0.1, 0.2, 0.3]), "siglip|model:tiny", shuffled=0.1, resamples=50)
+    score = embedding_score(np.array([0.1, np.nan, 0.2, 0.3]), "siglip|model:tiny", constant=0.1, shuffled=0.1)
+    assert score.name == "siglip"
     assert score.value == pytest.approx(0.2)
     assert score.low < score.value < score.high
+    assert len(score.per_clip) == 4, "a clip left out keeps its place"
 
 
 def test_a_model_that_is_not_on_disk_is_no_download():
     with pytest.raises(ScoreError, match="E_SCORE: klue/roberta-large is no folder"):
         bert_score(CAPTIONS, [[text] for text in CAPTIONS], "klue/roberta-large")
+
+
+def test_two_systems_share_videos_and_floors(systems, bert, siglip):
+    read = []
+    sheets = [score_captions(pairs.predictions, pairs.references, resamples=50) for pairs in systems]
+    models = {"bertscore": bert, "siglip": siglip}
+    added, (note,) = add_neural_scores(
+        sheets, systems, **models, progress=lambda ids: (read.append(i) or i for i in ids)
+    )
+    assert read == ["가", "나", "다", "라"], "every video is read once"
+    assert "다 (E_NOT_VIDEO)" in note.message and "다 (E_NOT_VIDEO)" in note.message_ko
+    first, second = (sheet.scores["siglip"] for sheet in added)
+    assert np.flatnonzero(np.isnan(first.per_clip)).tolist() == [2]
+    assert first.constant == second.constant
+    assert added[1].scores["bertscore"].per_clip == pytest.approx(1, abs=1e-5)
+    assert added[1].scores["bertscore"].constant < 0.999, "not beside its own reference"
+    told = compare(*added)
+    for name in ("bertscore", "siglip"):
+        first, second = (sheet.scores[name] for sheet in added)
+        assert told[name].difference == pytest.approx(first.value - second.value)
+        assert told[name].low < told[name].difference < told[name].high
+    assert {alarm.code for alarm in added[1].alarms} >= {alarm.code for alarm in sheets[1].alarms}
+
+
+def test_a_clip_without_a_video_and_no_readable_video_are_told(systems, siglip):
+    pairs = systems[0]
+    sheet = score_captions(pairs.predictions, pairs.references, metrics=("chrf++",), resamples=10)
+    for videos, told in (
+        ({}, "4 clips name no video"),
+        (dict.fromkeys("가나다라", pairs.videos["다"]), "no video can be"),
+    ):
+        bare = CaptionPairs(pairs.predictions, pairs.references, videos)
+        with pytest.raises(ScoreError, match=told):
+            add_neural_scores([sheet], [bare], siglip=siglip)
+
+
+def test_the_command_compares_neural_scores_like_every_other(systems, bert, siglip, tmp_path):
+    references = [
+        caption_record(name, str(systems[0].videos[name]), text) for name, (text,) in systems[0].references.items()
+    ]
+    rows = {"true": [record.row() for record in references]}
+    rows |= {
+        f"said_{place}": [{"id": name, "caption": text} for name, text in pairs.predictions.items()]
+        for place, pairs in enumerate(systems)
+    }
+    files = {name: tmp_path / f"{name}.jsonl" for name in rows}
+    for name, lines in rows.items():
+        files[name].write_text("".join(json.dumps(row) + "\n" for row in lines), encoding="utf-8")
+    script = typer.Typer()
+    script.command()(main)
+    models = ["--bertscore", bert, "--siglip", siglip, "--metrics", "meteor"]
+    arguments = [files["said_0"], files["true"], "--compare", files["said_1"], "--output", tmp_path / "out", *models]
+    done = CliRunner().invoke(script, [str(argument) for argument in arguments])
+    assert done.exit_code == 0, done.output
+    assert "W_NOT_SEEN: 읽지 못한 영상 1개는" in done.stdout
+    facts = json.loads((tmp_path / "out/report/scores.json").read_text("utf-8"))
+    assert [note["code"] for note in facts["notes"]] == ["W_NOT_SEEN"]
+    assert list(facts["comparison"]) == list(facts["scores"]) == ["meteor", "bertscore", "siglip"]
+    for score in facts["scores"].values():
+        assert None not in score.values()
+        assert score["low"] <= score["value"] <= score["high"]
+    assert facts["scores"]["siglip"]["signature"].startswith("siglip|cosine|model:siglip")
+    assert "**W_NOT_SEEN**" in (tmp_path / "out/report/report.md").read_text("utf-8")

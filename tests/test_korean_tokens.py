@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from nltk.tokenize import NLTKWordTokenizer
 from nltk.tokenize.punkt import PunktSentenceTokenizer
 
+from evaluation import korean_tokens
 from evaluation.korean_tokens import (
     TOKENIZERS,
     chrf_words,
@@ -35,11 +36,49 @@ def test_eojeol_are_what_white_space_separates():
     assert list(eojeol(["파도가  밀려옵니다.\n구름이", ""])) == [["파도가", "밀려옵니다.", "구름이"], []]
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.text("가나다1 ,.?!'\"()-%a", max_size=25))
+def test_texts_that_come_back_are_not_analysed_again(monkeypatch):
+    analysed = []
+
+    class Watched:
+        def tokenize(self, texts):
+            return load_kiwi().tokenize(analysed.append(text) or text for text in texts)
+
+    old, new = [f"옛 글 {number}번입니다." for number in range(9)], [f"새 글 {number}번입니다." for number in range(5)]
+    mixed = [old[0], new[0], new[1], *old[1:8], new[2], new[3], old[8], new[4], old[0]]
+    monkeypatch.setattr(korean_tokens, "load_kiwi", Watched)
+    monkeypatch.setattr(korean_tokens, "REMEMBERED", len(old))
+    list(kiwi_morphemes(old))
+    assert list(kiwi_morphemes(mixed)) == [[token.form for token in load_kiwi().tokenize(text)] for text in mixed]
+    assert analysed == old + new
+    list(kiwi_morphemes([old[1], old[0]]))
+    assert analysed == [*old, *new, old[1]], "the oldest are forgotten"
+
+
+WORDS = [
+    "가.",
+    "나. 다",
+    "가나.\n",
+    "1.",
+    " ",
+    ",",
+    ", ",
+    "...",
+    "A.",
+    "(다.)",
+    "'가.'",
+    "b",
+    "--",
+    "!",
+    "“나.”",
+    "3.5",
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("가나다1 ,.?!'\"()-%a", max_size=25) | st.lists(st.sampled_from(WORDS), max_size=12).map("".join))
 def test_evaluate_words_are_nltks(text):
     sentences = PunktSentenceTokenizer().tokenize(text)
-    wanted = [word for sentence in sentences for word in NLTKWordTokenizer().tokenize(sentence)]
+    wanted = [word.lower() for sentence in sentences for word in NLTKWordTokenizer().tokenize(sentence)]
     assert next(evaluate_words([text])) == wanted
 
 
