@@ -1,40 +1,42 @@
-"""Bundle a checkpoint for the Hugging Face Hub, and push it.
+"""Bundle a checkpoint for the Hugging Face Hub, push it, or push, merge and check an adapter.
 
     python publish.py bundle checkpoints/kocap-tiny out/kocap-tiny
     python publish.py push checkpoints/kocap-tiny org/kocap-tiny --private
+    python publish.py push out/adapter org/kocap-lora --base org/kocap-tiny
+    python publish.py merge out/adapter out/merged
+    python publish.py check out/adapter
 
-A bundle is the checkpoint with its code, and is proved to load in a clean process before it is kept or pushed. To push,
-log in with `hf auth login` or set HF_TOKEN. The exit code is 1 when anything failed.
+A bundle is the checkpoint with its code, and is proved to load in a clean process before it is kept or pushed. An
+adapter carries no code and pins the commit of its base. To push, log in with `hf auth login` or set HF_TOKEN. The exit
+code is 1 when anything failed, and of `check` when vLLM cannot serve the folder.
 """
 
 import logging
-import re
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from huggingface_hub import HfApi, get_token
-from huggingface_hub.utils import httpx, validate_repo_id
+from huggingface_hub.utils import httpx
 
 from serving.hub_bundle import bundle as make_bundle
+from serving.hub_push import PushError, push_adapter, push_checkpoint, without_token
+from serving.vllm_preflight import check_folder
 
-# What an earlier push may have left: deleted in the same commit when the new bundle has no such file.
-REPLACED = ["*_kocap.py", "model*.safetensors", "model.safetensors.index.json"]
-
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="체크포인트를 Hub에 올릴 수 있게 묶고, 올립니다.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="체크포인트나 어댑터를 Hub에 올리고, 합치고, vLLM으로 서비스할 수 있는지 확인합니다.",
+)
 Checkpoint = Annotated[Path, typer.Argument(help="모델, 토크나이저, 프로세서가 함께 저장된 체크포인트 폴더")]
+Out = Annotated[Path, typer.Argument(help="묶음을 둘 새 폴더 (이전 묶음이면 바꿔 씁니다)")]
 
 
 @app.command()
-def bundle(
-    checkpoint: Checkpoint,
-    out: Annotated[Path, typer.Argument(help="묶음을 둘 새 폴더 (이전 묶음이면 바꿔 씁니다)")],
-) -> None:
+def bundle(checkpoint: Checkpoint, out: Out) -> None:
     """체크포인트와 코드를 한 폴더로 묶고, 깨끗한 프로세스에서 불러와 확인합니다."""
     with _explained("bundling", "묶기"):
         typer.echo(make_bundle(checkpoint, out))
@@ -42,30 +44,59 @@ def bundle(
 
 @app.command()
 def push(
-    checkpoint: Checkpoint,
+    folder: Annotated[Path, typer.Argument(help="체크포인트 폴더, 또는 어댑터 폴더")],
     repo: Annotated[str, typer.Argument(metavar="ORG/NAME", help="Hub 저장소 이름")],
     private: Annotated[bool, typer.Option("--private", help="비공개 저장소로 올립니다")] = False,
     revision: Annotated[str | None, typer.Option(help="올릴 브랜치; 없으면 만듭니다 (기본값: main)")] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="ORG/NAME[@COMMIT]", help="어댑터의 기반 모델; 로컬 폴더에서 학습한 어댑터에 필요합니다"),
+    ] = None,
 ) -> None:
-    """체크포인트를 묶어 Hub에 올리고, 주소와 커밋을 출력합니다."""
-    api = HfApi()
-    with _explained("pushing", "올리기"), tempfile.TemporaryDirectory() as room:
-        validate_repo_id(repo)
-        api.whoami()  # a missing or wrong token shows before gigabytes are copied
-        folder = make_bundle(checkpoint, Path(room) / repo.split("/")[-1])
-        repo = api.create_repo(repo, private=private or None, exist_ok=True).repo_id
-        if private and not api.model_info(repo).private:
-            raise ValueError(f"{repo} exists and is public. Make it private first, or drop --private.")
-        if revision:
-            api.create_branch(repo, branch=revision, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=repo,
-            folder_path=folder,
-            revision=revision,
-            commit_message="Upload KoCap bundle",
-            delete_patterns=REPLACED,
-        )
-        typer.echo(f"{commit.repo_url}\n{commit.oid}")
+    """체크포인트는 코드와 묶어서, 어댑터는 코드 없이 Hub에 올리고, 주소와 커밋을 출력합니다."""
+    with _explained("pushing", "올리기"):
+        if (folder / "adapter_config.json").is_file():
+            pushed = push_adapter(folder, repo, base=base, private=private, revision=revision)
+        elif base:
+            raise ValueError(f"{folder} holds no adapter_config.json; --base is for adapters. Drop it.")
+        else:
+            pushed = push_checkpoint(folder, repo, private=private, revision=revision)
+        typer.echo(f"{pushed.url}\n{pushed.commit}")
+
+
+@app.command()
+def merge(
+    adapter: Annotated[str, typer.Argument(help="어댑터 폴더 또는 Hub 이름")],
+    out: Out,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER_OR_ID", help="기반 모델 (기본값: 어댑터에 적힌 것, 고정된 커밋)"),
+    ] = None,
+) -> None:
+    """어댑터를 기반 모델에 합쳐 코드까지 갖춘 체크포인트를 씁니다.
+
+    vLLM은 DoRA와 WaveFT(wavelet) 어댑터를 받지 않으므로, 서비스하기 전에 반드시 합쳐야 합니다. 4비트로 학습한
+    어댑터(qlora, qdora)는 양자화하지 않은 기반 모델에 합칩니다.
+    """
+    from serving.adapter_merge import merge as merge_adapter  # torch and PEFT: seconds that the others need not wait
+
+    with _explained("merging", "합치기"):
+        typer.echo(merge_adapter(adapter, out, base=base))
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="체크포인트 폴더, 또는 어댑터 폴더")],
+) -> None:
+    """vLLM으로 서비스할 수 있는지 확인하고, 안 되면 이유와 해결 방법을 알려 줍니다."""
+    with _explained("checking", "확인"):
+        report = check_folder(folder)
+    for finding in report.findings:
+        typer.echo(f"{'✗' if finding.blocks else '!'} {finding.code}: {finding.message_ko}")
+    if not report.servable:
+        typer.echo("vLLM으로 서비스할 수 없습니다.")
+        raise typer.Exit(1)
+    typer.echo(f"vLLM으로 서비스할 수 있습니다:\n{report.command}")
 
 
 @contextmanager
@@ -74,21 +105,21 @@ def _explained(doing: str, doing_ko: str) -> Iterator[None]:
     logging.basicConfig(format="%(message)s")
     try:
         yield
+    except PushError as error:
+        typer.echo(f"{error}\n{error.message_ko}", err=True)
+        raise typer.Exit(1) from None
     except (httpx.HTTPError, OSError, RuntimeError, ValueError) as error:
         again = f"python {shlex.join(sys.argv)}"
-        causes = "\n".join(dict.fromkeys(str(cause) for cause in (error, error.__cause__) if cause))
+        causes = dict.fromkeys(str(cause) for cause in (error, error.__cause__) if cause)
+        causes |= dict.fromkeys([error.message_ko] if hasattr(error, "message_ko") else [])
+        message = "\n".join(causes)
         typer.echo(
-            f"{doing} failed: {_without_token(causes)}\n"
+            f"{doing} failed: {without_token(message)}\n"
             f"The target's files are as they were. Once the cause is gone, repeat: {again}\n"
             f"{doing_ko}에 실패했고 대상의 파일은 그대로입니다. 원인을 해결한 뒤 다시 실행하세요: {again}",
             err=True,
         )
         raise typer.Exit(1) from None
-
-
-def _without_token(text: str) -> str:
-    token = get_token()
-    return re.sub(r"Bearer \S+", "Bearer ***", text.replace(token, "***") if token else text)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""The one form of all data: a row is a video, a conversation about it, and whatever else is known.
+"""The one form of all data: a row is a video or an image, a conversation about it, and whatever else is known.
 
     {"id": "clip-1", "video": "videos/clip-1.mp4", "messages": [{"role": "user", "content": "<video>..."}, ...]}
+    {"id": "photo-1", "image": "photos/1.jpg", "messages": [{"role": "user", "content": "<image>..."}, ...]}
 
 Rows as ms-swift, LLaMA-Factory, ShareGPT and Hugging Face's VideoFolder write them are taken too.
 """
@@ -9,15 +10,17 @@ import json
 import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-VIDEO_MARK = "<video>"
+MARKS = {"video": "<video>", "image": "<image>"}
+MEDIA_KO = {"video": "영상", "image": "이미지"}
 # The prompt of processing.vision_tokens_kocap; importing that would load torch and transformers.
 CAPTION_PROMPT = "이 영상을 한국어로 상세히 묘사해주세요."
+IMAGE_PROMPT = "이 이미지를 한국어로 상세히 묘사해주세요."
 ROLES = ("system", "user", "assistant")
 SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
-OTHER_MEDIA = ("images", "audios")
-FORM_FIELDS = {"id", "video", "videos", "messages", "conversations", *OTHER_MEDIA}
+OTHER_MEDIA = ("audios",)
+FORM_FIELDS = {"id", "video", "videos", "image", "images", "messages", "conversations", *OTHER_MEDIA}
 _REPR = reprlib.Repr()
 _REPR.maxstring = 80
 
@@ -50,13 +53,15 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True)
 class Record:
-    """One video and one conversation about it.
+    """One video or one image, and one conversation about it.
 
     Attributes:
         id: Its own in a file.
-        video: Path; relative to the folder of the records file, or absolute.
-        messages: `{"role", "content"}`; `<video>` stands once in a user turn, and is put there where it is missing.
+        video: Path; relative to the folder of the records file, or absolute. "" where the record is about an image.
+        messages: `{"role", "content"}`; `<video>` (or `<image>`) stands once in a user turn, and is put there where it
+            is missing.
         metadata: Anything that JSON holds, under names the form does not use itself.
+        image: As `video`; exactly one of the two is given.
 
     Raises:
         RecordError: If a field breaks these rules.
@@ -66,20 +71,28 @@ class Record:
     video: str
     messages: tuple[dict[str, str], ...]
     metadata: dict[str, Any] = field(default_factory=dict)
+    image: str = ""
 
     def __post_init__(self):
-        for name, value in (("video", self.video), ("id", self.id)):
+        if self.video not in ("", None) and self.image not in ("", None):
+            raise RecordError(
+                f"the row names a video ({shorten(self.video)}) and an image ({shorten(self.image)}); a record is about"
+                " one of them, write two rows",
+                f"한 행에 영상({shorten(self.video)})과 이미지({shorten(self.image)})가 함께 있습니다."
+                " 둘 가운데 하나만 넣고 행을 나누어 주세요.",
+            )
+        for name, value in ((self.medium, self.path), ("id", self.id)):
             if not isinstance(value, str) or not value.strip():
                 raise RecordError(
                     f"{name} is {shorten(value)}; write a text that is not empty",
                     f"{name} 값이 {shorten(value)}입니다. 비어 있지 않은 문자열을 적어 주세요.",
                 )
-        if "://" in self.video:
+        if "://" in self.path:
             raise RecordError(
-                f"video is the URL {shorten(self.video)}; download it and write the file's path",
-                f"video 값이 인터넷 주소({shorten(self.video)})입니다. 내려받은 파일의 경로를 적어 주세요.",
+                f"{self.medium} is the URL {shorten(self.path)}; download it and write the file's path",
+                f"{self.medium} 값이 인터넷 주소({shorten(self.path)})입니다. 내려받은 파일의 경로를 적어 주세요.",
             )
-        object.__setattr__(self, "messages", tuple(_mark_video(_read_turns(self.messages))))
+        object.__setattr__(self, "messages", tuple(_mark_medium(_read_turns(self.messages), self.medium)))
         if taken := sorted(FORM_FIELDS.intersection(self.metadata)):
             raise RecordError(
                 f"metadata uses {', '.join(taken)}, which the form itself uses; rename it",
@@ -94,13 +107,23 @@ class Record:
             ) from None
 
     @property
+    def medium(self) -> Literal["video", "image"]:
+        """What the record is about."""
+        return "image" if self.image not in ("", None) else "video"
+
+    @property
+    def path(self) -> str:
+        """The video's path, or the image's."""
+        return self.image if self.medium == "image" else self.video
+
+    @property
     def caption(self) -> str:
         """What the assistant said last."""
         return next(turn["content"] for turn in reversed(self.messages) if turn["role"] == "assistant")
 
     def row(self) -> dict[str, Any]:
         """The record as one JSON object, metadata beside the form's own fields."""
-        return {"id": self.id, "video": self.video, "messages": list(self.messages), **self.metadata}
+        return {"id": self.id, self.medium: self.path, "messages": list(self.messages), **self.metadata}
 
 
 def caption_record(record_id: str, video: str, caption: str, **metadata: Any) -> Record:
@@ -112,8 +135,9 @@ def caption_record(record_id: str, video: str, caption: str, **metadata: Any) ->
 def parse_row(row: Any) -> Record:
     """Read one row of any of the accepted forms; what no form uses becomes metadata.
 
-    The video is `video`, `videos` (a list of one) or `file_name`. The conversation is `messages`, `conversations`
-    (ShareGPT, where `system` may stand beside it), or `caption` or `text` alone. The id is the video's stem by default.
+    The video is `video`, `videos` (a list of one) or `file_name`; an image is `image` or `images` (a list of one). The
+    conversation is `messages`, `conversations` (ShareGPT, where `system` may stand beside it), or `caption` or `text`
+    alone. The id is the video's or image's stem by default.
 
     Raises:
         RecordError: If the row is none of these; without a path and a line.
@@ -127,15 +151,15 @@ def parse_row(row: Any) -> Record:
     for name in OTHER_MEDIA:
         if rest.pop(name, None):
             raise RecordError(
-                f"the row has {name}, which would be lost; a record has one video and nothing else to look at",
-                f"{name}은(는) 지원하지 않습니다. 한 행에는 영상 하나만 넣을 수 있습니다.",
+                f"the row has {name}, which would be lost; a record has one video or one image and nothing else",
+                f"{name}은(는) 지원하지 않습니다. 한 행에는 영상이나 이미지 하나만 넣을 수 있습니다.",
             )
-    video = _take_video(rest)
-    messages = _take_messages(rest)
+    video, image = _take_media(rest)
+    messages = _take_messages(rest, IMAGE_PROMPT if image else CAPTION_PROMPT)
     record_id = rest.pop("id", None)
-    if record_id is None and isinstance(video, str):
-        record_id = Path(video).stem
-    return Record(str(record_id) if type(record_id) is int else record_id, video, messages, rest)
+    if record_id is None and isinstance(image or video, str):
+        record_id = Path(image or video).stem
+    return Record(str(record_id) if type(record_id) is int else record_id, video, messages, rest, image)
 
 
 def _read_turns(messages: Any) -> list[dict[str, str]]:
@@ -173,43 +197,60 @@ def _read_turns(messages: Any) -> list[dict[str, str]]:
     return turns
 
 
-def _mark_video(turns: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Put `<video>` in front of the first user turn where it is nowhere."""
+def _mark_medium(turns: list[dict[str, str]], medium: str) -> list[dict[str, str]]:
+    """Put `<video>` or `<image>` in front of the first user turn where it is nowhere."""
     users = [turn for turn in turns if turn["role"] == "user"]
-    marks = sum(turn["content"].count(VIDEO_MARK) for turn in turns)
-    if marks != sum(turn["content"].count(VIDEO_MARK) for turn in users) or marks > 1:
+    mark = MARKS[medium]
+    marks = sum(turn["content"].count(mark) for turn in turns)
+    if marks != sum(turn["content"].count(mark) for turn in users) or marks > 1:
         raise RecordError(
-            f"{VIDEO_MARK} stands {marks} times in the messages; it may stand once, in a user turn",
-            f"메시지에 {VIDEO_MARK}가 {marks}번 있습니다. user 메시지에 한 번만 적어 주세요.",
+            f"{mark} stands {marks} times in the messages; it may stand once, in a user turn",
+            f"메시지에 {mark}가 {marks}번 있습니다. user 메시지에 한 번만 적어 주세요.",
         )
+    for other, other_mark in MARKS.items():
+        if other != medium and any(other_mark in turn["content"] for turn in turns):
+            raise RecordError(
+                f"{other_mark} stands in the messages, but the row names no {other}; write {mark}, or name the {other}",
+                f"메시지에 {other_mark}가 있지만 행에는 {MEDIA_KO[other]}이(가) 없습니다. {mark}로 고쳐 주세요.",
+            )
     if not marks:
-        users[0]["content"] = VIDEO_MARK + users[0]["content"]
+        users[0]["content"] = mark + users[0]["content"]
     return turns
 
 
-def _take_video(rest: dict[str, Any]) -> Any:
-    """Remove the fields that name the video and return the one video they name."""
+def _take_media(rest: dict[str, Any]) -> tuple[Any, Any]:
+    """Remove the fields that name the video or the image; the one that is not named is ""."""
+    video, image = (_take_one(rest, medium) for medium in MARKS)
+    if video in ("", None) and image in ("", None) and rest.get("file_name") is not None:
+        video = rest.pop("file_name")
+    if video is None and image is None:
+        raise RecordError(
+            'the row names no video; write "video": "path" or "videos": ["path"] (or "image": "path")',
+            '영상이 적혀 있지 않습니다. "video": "경로" 또는 "videos": ["경로"]를 적어 주세요(이미지는 "image").',
+        )
+    return "" if video is None else video, "" if image is None else image
+
+
+def _take_one(rest: dict[str, Any], medium: str) -> Any:
+    """Remove the fields that name one medium and return the one path they name; None where they name none."""
     named: list[Any] = []
-    for name in ("video", "videos"):
+    for name in (medium, f"{medium}s"):
         value = rest.pop(name, None)
         named += value if isinstance(value, list) else [] if value is None else [value]
-    if not named and rest.get("file_name") is not None:
-        named = [rest.pop("file_name")]
-    if not named:
-        raise RecordError(
-            'the row names no video; write "video": "path" or "videos": ["path"]',
-            '영상이 적혀 있지 않습니다. "video": "경로" 또는 "videos": ["경로"]를 적어 주세요.',
-        )
     if any(other != named[0] for other in named):
         raise RecordError(
-            f"the row names more than one video ({shorten(named)}); write one row for each",
-            f"한 행에 영상이 둘 이상 있습니다({shorten(named)}). 영상마다 한 행씩 적어 주세요.",
+            f"the row names more than one {medium} ({shorten(named)}); write one row for each",
+            f"한 행에 {MEDIA_KO[medium]}이(가) 둘 이상 있습니다({shorten(named)}). 하나에 한 행씩 적어 주세요.",
         )
-    return named[0]
+    return named[0] if named else None
 
 
-def _take_messages(rest: dict[str, Any]) -> Any:
-    """Remove the fields that hold the conversation and return it with our names for roles, unchecked."""
+def _take_messages(rest: dict[str, Any], prompt: str) -> Any:
+    """Remove the fields that hold the conversation and return it with our names for roles, unchecked.
+
+    Args:
+        prompt: What a caption that stands alone answers.
+    """
     messages, conversations = rest.pop("messages", None), rest.pop("conversations", None)
     if messages is not None and conversations is not None:
         raise RecordError(
@@ -225,7 +266,7 @@ def _take_messages(rest: dict[str, Any]) -> Any:
     for name in ("caption", "text"):
         if rest.get(name) is not None:
             answer = {"role": "assistant", "content": rest.pop(name)}
-            return [{"role": "user", "content": CAPTION_PROMPT}, answer]
+            return [{"role": "user", "content": prompt}, answer]
     raise RecordError(
         "the row has no conversation; write messages, conversations, caption or text",
         "대화가 없습니다. messages, conversations, caption, text 가운데 하나를 적어 주세요.",

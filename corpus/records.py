@@ -1,7 +1,7 @@
 """Files of records: read, streamed, checked, and written so that a killed run can go on.
 
     for record in read_records(Path("train.jsonl")):
-        print(record.video, record.caption)
+        print(record.path, record.caption)
 
 What a record is: `corpus/record_form.py`.
 """
@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .record_form import CAPTION_PROMPT, Record, RecordError, caption_record, parse_row, shorten
+from .record_form import CAPTION_PROMPT, MEDIA_KO, Record, RecordError, caption_record, parse_row, shorten
 
 __all__ = [
     "CAPTION_PROMPT",
@@ -35,12 +35,12 @@ _SPACE = re.compile(r"\s*")
 def read_records(path: Path, *, check_videos: bool = False) -> Iterator[Record]:
     """Read records one by one: a .jsonl file, a .json file with a list, or a folder with metadata.jsonl (VideoFolder).
 
-    Video paths come back absolute, taken relative to the file's folder. A .jsonl file is read line by line; a .json
-    file is held in memory.
+    Paths of videos and images come back absolute, taken relative to the file's folder. A .jsonl file is read line by
+    line; a .json file is held in memory.
 
     Raises:
         RecordError: At the first problem; also for an id that was there before, and where `check_videos` for a video
-            that is not there.
+            or image that is not there.
     """
     for outcome in _read_outcomes(path, check_videos):
         if isinstance(outcome, RecordError):
@@ -68,7 +68,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, Any]]:
 def load_records(path: Path, *, streaming: bool = False):
     """Open records as a `datasets.Dataset`, or as an `IterableDataset` that reads no further than it is asked.
 
-    Columns: id, video, messages (list of role and content), and metadata as a JSON text, because rows differ in it.
+    Columns: id, video and image (one of them ""), messages (list of role and content), and metadata as a JSON text,
+    because rows differ in it.
 
     Raises:
         RecordError: At the first bad row; when streaming, once it is reached.
@@ -77,7 +78,8 @@ def load_records(path: Path, *, streaming: bool = False):
     from datasets.exceptions import DatasetGenerationError
 
     text = Value("string")
-    columns = {"id": text, "video": text, "messages": List({"role": text, "content": text}), "metadata": text}
+    turns = List({"role": text, "content": text})
+    columns = {"id": text, "video": text, "image": text, "messages": turns, "metadata": text}
     form, file = Features(columns), _records_file(Path(path)).absolute()
     state = file.stat()  # part of the cache's key: a file that changed is read again
     source = {"path": str(file), "version": f"{state.st_mtime_ns} {state.st_size}"}
@@ -147,14 +149,15 @@ def _read_outcomes(path: Path, check_videos: bool) -> Iterator[Record | RecordEr
             if isinstance(value, RecordError):
                 raise value
             record = parse_row(value)
-            record = replace(record, video=str((file.parent / record.video).absolute()))
+            record = replace(record, **{record.medium: str((file.parent / record.path).absolute())})
             if record.id in lines:
                 raise RecordError(*_id_taken(record.id, f"already on line {lines[record.id]}"))
             lines[record.id] = line
-            if check_videos and not Path(record.video).is_file():
+            if check_videos and not Path(record.path).is_file():
                 raise RecordError(
-                    f"there is no video {record.video}; paths are relative to the folder of the records file",
-                    f"영상 {record.video}이(가) 없습니다. 경로는 이 파일이 있는 폴더를 기준으로 적어 주세요.",
+                    f"there is no {record.medium} {record.path}; paths are relative to the folder of the records file",
+                    f"{MEDIA_KO[record.medium]} {record.path}이(가) 없습니다."
+                    " 경로는 이 파일이 있는 폴더를 기준으로 적어 주세요.",
                 )
         except RecordError as error:
             yield RecordError(error.reason, error.reason_ko, file, line)
@@ -234,7 +237,8 @@ def _unreadable(error: Exception) -> RecordError:
 def _generate_columns(path: str, version: str) -> Iterator[dict[str, Any]]:
     for record in read_records(Path(path)):
         metadata = json.dumps(record.metadata, ensure_ascii=False)
-        yield {"id": record.id, "video": record.video, "messages": list(record.messages), "metadata": metadata}
+        media = {"video": record.video, "image": record.image}
+        yield {"id": record.id, **media, "messages": list(record.messages), "metadata": metadata}
 
 
 def _id_taken(record_id: str, where: str) -> tuple[str, str]:

@@ -34,9 +34,12 @@ def load_captioner(model: str = EMBEDDED_MODEL) -> KoCapPipeline:
 def checkpoint_revision(pipe: KoCapPipeline) -> str | None:
     """What identifies the weights: the Hub's commit, or `sha256:` of a local folder's weights."""
     commit = getattr(pipe.model.config, "_commit_hash", None)
-    if commit is not None:
-        return commit
-    weights = sorted(Path(pipe.model.name_or_path).glob("*.safetensors"))
+    return commit or weights_revision(Path(pipe.model.name_or_path))
+
+
+def weights_revision(folder: Path) -> str | None:
+    """`sha256:` and 16 hex digits of all safetensors in a folder; None when there are none."""
+    weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         return None
     digest = hashlib.sha256()

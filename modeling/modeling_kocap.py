@@ -20,6 +20,7 @@ from configuration.configuration_kocap import KoCapConfig
 from processing.vision_tokens_kocap import add_vision_tokens
 
 from .projector_kocap import Motion, Projector, ZeroLinear, patch_grid, pool_grid, select_patches
+from .revisions_kocap import downloaded_commit, pinned_base_revision
 
 if TYPE_CHECKING:
     # Never runs. save_pretrained on a model that came as remote code copies the files its own file imports, found by a
@@ -95,7 +96,13 @@ class KoCapPreTrainedModel(PreTrainedModel):
         if getattr(quantization_config, "llm_int8_skip_modules", ()) is None:
             kwargs["quantization_config"] = copy.copy(quantization_config)  # the caller may load other models with it
             kwargs["quantization_config"].llm_int8_skip_modules = list(NOT_QUANTISED)
-        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        if pinned := pinned_base_revision(kwargs):
+            kwargs["revision"] = pinned
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        if commit := downloaded_commit(str(pretrained_model_name_or_path), kwargs):
+            model = loaded[0] if isinstance(loaded, tuple) else loaded
+            model.config._commit_hash = commit  # transformers no longer says
+        return loaded
 
 
 class KoCapModel(KoCapPreTrainedModel):
@@ -398,7 +405,9 @@ class KoCapForConditionalGeneration(KoCapPreTrainedModel, GenerationMixin):
 
         Args:
             labels: int64 `[B, L]`, -100 where nothing is to be learned.
-            logits_to_keep: Compute logits for the last so many positions only (0: all), or for these indices.
+            logits_to_keep: Compute logits, and with `labels` the loss, for the last so many positions only (0: all), or
+                logits for these indices. Logits of video tokens, which nobody asks for, can be half of a training
+                step's memory.
         """
         outputs = self.model(
             input_ids=input_ids,
@@ -420,7 +429,7 @@ class KoCapForConditionalGeneration(KoCapPreTrainedModel, GenerationMixin):
         loss = None
         if labels is not None:
             loss = self.loss_function(
-                logits=logits, labels=labels, vocab_size=self.config.text_config.vocab_size, **kwargs
+                logits=logits, labels=labels[:, keep], vocab_size=self.config.text_config.vocab_size, **kwargs
             )
         return KoCapOutput(
             loss=loss,

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from bisect import bisect_left
 from collections.abc import Iterator
 
 import av
@@ -91,19 +92,19 @@ def shown_at(
 
     The first frame also serves times before it, the last one times after it.
     """
-    done = 0
+    done, wanted = 0, wanted_s.tolist()
     held = next(frames, None)
     if held is None:
         return
     for following in frames:
-        stop = int(np.searchsorted(wanted_s, following[0] - SAME_TIME_S))
+        stop = bisect_left(wanted, following[0] - SAME_TIME_S)
         if stop > done:
             yield slice(done, stop), *held
             done = stop
-        if done == len(wanted_s):
+        if done == len(wanted):
             return
         held = following
-    yield slice(done, len(wanted_s)), *held
+    yield slice(done, len(wanted)), *held
 
 
 class LostError(Exception):

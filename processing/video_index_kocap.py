@@ -7,6 +7,7 @@ wanted picture of the run.
 
 import itertools
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -287,8 +288,8 @@ def choose_packets(
         tick_s: Seconds per tick of their time base.
         wanted_s: float64 `[T]`, ascending, on the stream's clock.
     """
-    wanted_s = wanted_s + SAME_TIME_S
-    last_s = float(wanted_s[-1])
+    wanted = (wanted_s + SAME_TIME_S).tolist()
+    last_s = wanted[-1]
     ahead: deque[tuple[av.packet.Packet, float | None]] = deque()
     passed: deque[float] = deque(maxlen=REORDER)
     more = True
@@ -304,7 +305,7 @@ def choose_packets(
         later = [other_s for _, other_s in ahead if other_s is not None]
         is_wanted = False
         if shown_s is not None and shown_s <= last_s:
-            next_s = float(wanted_s[np.searchsorted(wanted_s, shown_s)])
+            next_s = wanted[bisect_left(wanted, shown_s)]
             is_wanted = not any(shown_s < other_s <= next_s for other_s in (*later, *passed))
             passed.append(shown_s)
         yield packet, shown_s, is_wanted

@@ -20,9 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TASK = "video-text-to-text"
-CHECKPOINT_FILES = (
-    "config.json",
-    "generation_config.json",
+PROCESSOR_FILES = (
     "processor_config.json",
     "chat_template.jinja",
     "tokenizer.json",
@@ -32,10 +30,17 @@ CHECKPOINT_FILES = (
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
+)
+REPORT_FILES = ("training.png", "training.md")  # what a run's card links
+CHECKPOINT_FILES = (
+    "config.json",
+    "generation_config.json",
+    *PROCESSOR_FILES,
     "model*.safetensors",
     "model.safetensors.index.json",
     "README.md",
     "LICENSE*",
+    *REPORT_FILES,
 )
 REQUIRED_FILES = ("config.json", "processor_config.json", "tokenizer_config.json", "model*.safetensors")
 MODEL_AUTO_MAP = {
@@ -69,7 +74,7 @@ def bundle(checkpoint: Path, out: Path) -> Path:
     """
     checkpoint, out = Path(checkpoint), Path(out).resolve()
     names = _files_to_copy(checkpoint)
-    _check_replaceable(out)
+    check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundling-") as room:
         new = Path(room) / out.name
@@ -118,7 +123,7 @@ def _files_to_copy(checkpoint: Path) -> list[str]:
             f"{checkpoint} holds an adapter; a bundle holds a whole model. Merge the adapter first, or push it by"
             " itself: it needs no code, its base model has it."
         )
-    names = [name for name in present if _matches(name, CHECKPOINT_FILES)]
+    names = [name for name in present if matches(name, CHECKPOINT_FILES)]
     missing = [pattern for pattern in REQUIRED_FILES if not any(fnmatch(name, pattern) for name in names)]
     pickles = [name for name in present if fnmatch(name, "*model*.bin") or fnmatch(name, "*model*.pt*")]
     if "model*.safetensors" in missing and pickles:
@@ -136,7 +141,12 @@ def _files_to_copy(checkpoint: Path) -> list[str]:
     return names
 
 
-def _check_replaceable(out: Path) -> None:
+def check_replaceable(out: Path) -> None:
+    """Refuse a target that holds anything but an earlier bundle.
+
+    Raises:
+        BundleError: Naming what is there.
+    """
     if not out.exists():
         return
     if not out.is_dir():
@@ -144,7 +154,7 @@ def _check_replaceable(out: Path) -> None:
     names = sorted(path.name for path in out.iterdir())
     if not names:
         return
-    foreign = [name for name in names if not _matches(name, (*CHECKPOINT_FILES, "*_kocap.py"))]
+    foreign = [name for name in names if not matches(name, (*CHECKPOINT_FILES, "*_kocap.py"))]
     if foreign or "modeling_kocap.py" not in names:
         raise BundleError(
             f"{out} is no earlier bundle ({', '.join((foreign or names)[:3])} ...), so it is not replaced. Give a new"
@@ -152,7 +162,8 @@ def _check_replaceable(out: Path) -> None:
         )
 
 
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a file's name is among the patterns."""
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 

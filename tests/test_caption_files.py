@@ -136,3 +136,14 @@ def test_a_stem_that_fits_two_references_is_not_guessed(tmp_path):
 def test_a_file_that_is_not_there(tmp_path, references):
     with pytest.raises(CaptionFileError, match="no such file"):
         read_pairs(tmp_path / "said.jsonl", references)
+
+
+def test_a_record_of_an_image_is_a_reference_without_a_video(tmp_path):
+    image = {"id": "산", "image": "산.png", "messages": list(caption_record("a", "a.mp4", CITY).messages)}
+    image["messages"] = [turn | {"content": turn["content"].replace("<video>", "")} for turn in image["messages"]]
+    references = write(tmp_path / "val.jsonl", [caption_record("나", "b.mp4", SEA).row(), image])
+    pairs = read_pairs(
+        write(tmp_path / "said.jsonl", [{"id": "나", "caption": SEA}, {"file": "산.png", "caption": CITY}]), references
+    )
+    assert pairs.predictions == {"나": SEA, "산": CITY}
+    assert set(pairs.videos) == {"나", "산"} and pairs.videos["산"].name == "산.png"

@@ -1,11 +1,16 @@
 """Captioning a data set: every clip once, whatever happens in between."""
 
 import json
+import logging
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from corpus.records import Record, caption_record
+from corpus.records import Record, RecordError, caption_record, parse_row
 from corpus.scenes import sample_scene, write_clip
 from evaluation.caption_files import CaptionFileError, read_pairs
 from evaluation.generation import caption_records
@@ -13,6 +18,7 @@ from modeling.caption_lines import CaptionSettings
 from modeling.captioner import load_captioner
 from processing.pipeline_kocap import KoCapPipeline
 
+ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = CaptionSettings(num_frames=2, max_new_tokens=12, do_sample=False)
 IDS = ("가", "깨진", "나", "다")
 
@@ -100,3 +106,82 @@ def test_the_file_can_be_scored(whole, records, tmp_path):
     assert list(pairs.predictions) == list(IDS)
     assert pairs.predictions["깨진"] == ""
     assert [note.code for note in pairs.notes] == ["W_NOT_CAPTIONED"]
+
+
+@pytest.fixture
+def small_memory(captioner, monkeypatch) -> list[int]:
+    """Makes room for two clips at once; the sizes of all batches tried."""
+    generate, tried = captioner.model.generate, []
+
+    def generate_two(**inputs):
+        tried.append(len(inputs["input_ids"]))
+        if tried[-1] > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return generate(**inputs)
+
+    monkeypatch.setattr(captioner.model, "generate", generate_two)
+    return tried
+
+
+def test_batches_shrink_until_they_fit(captioner, records, whole, small_memory, tmp_path, caplog):
+    good = [replace(record, id=f"{record.id}-{turn}") for turn in range(3) for record in records if record.id != "깨진"]
+    path = tmp_path / "predictions.jsonl"
+    with caplog.at_level(logging.WARNING, "modeling"):
+        list(caption_records(captioner, good, path, SETTINGS, batch_size=9))
+    assert small_memory == [9, 4, 2, 2, 2, 2, 1]
+    assert [record.getMessage().split("(")[0] for record in caplog.records] == [
+        "out of memory with 9 clips at once; going on with 4 ",
+        "out of memory with 4 clips at once; going on with 2 ",
+    ]
+    undisturbed = read(whole)
+    assert {name: row["caption"] for name, row in read(path).items()} == {
+        record.id: undisturbed[record.id[0]]["caption"] for record in good
+    }
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.cuda.OutOfMemoryError("CUDA out of memory."), RuntimeError("shapes differ")],
+    ids=["memory", "other"],
+)
+def test_what_a_smaller_batch_does_not_mend_is_raised(captioner, records, tmp_path, monkeypatch, error):
+    def fail(**inputs):
+        raise error
+
+    monkeypatch.setattr(captioner.model, "generate", fail)
+    with pytest.raises(type(error), match=str(error)):
+        list(caption_records(captioner, records[:1], tmp_path / "predictions.jsonl", SETTINGS, batch_size=2))
+
+
+@pytest.mark.slow
+def test_a_killed_command_goes_on_where_it_was(tmp_path):
+    rows = []
+    for seed in range(6):
+        write_clip(sample_scene(seed), tmp_path / f"{seed}.mp4", height=64, width=64, fps=2)
+        rows.append(json.dumps(caption_record(str(seed), f"{seed}.mp4", "바다가 보입니다.").row()))
+    data, output = tmp_path / "val.jsonl", tmp_path / "out"
+    data.write_text("\n".join(rows), encoding="utf-8")
+    path = output / "predictions.jsonl"
+    command = [sys.executable, "score.py", "--model", "checkpoints/kocap-tiny", "--data", data, "--output", output]
+    command += ["--batch-size", "1", "--frames", "2", "--max-new-tokens", "40"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as run:
+        while run.stderr.read(1):  # the progress bar moves with every clip
+            if path.exists() and path.read_bytes().count(b"\n") >= 2:
+                run.kill()
+                break
+    first = path.read_bytes()
+    first = first[: first.rfind(b"\n") + 1]
+    assert 2 <= first.count(b"\n") < 6, "killed in the middle"
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert path.read_bytes().startswith(first)
+    assert tuple(read(path)) == tuple("012345")
+    assert "meteor (Kiwi 형태소)" in done.stdout
+    assert (output / "report/report.md").is_file()
+
+
+def test_images_are_refused_before_anything_is_written(captioner, records, tmp_path):
+    image = parse_row({"id": "사진", "image": "a.png", "caption": "바다가 보입니다."})
+    with pytest.raises(RecordError, match="사진"):
+        list(caption_records(captioner, [*records, image], tmp_path / "predictions.jsonl", SETTINGS))
+    assert not (tmp_path / "predictions.jsonl").exists()

@@ -48,6 +48,17 @@ FORMS = {
 }
 
 
+SEEN = [{"role": "user", "content": f"<image>{QUESTION}"}, MESSAGES[1]]
+IMAGE_FORMS = {
+    "ours": {"id": "p", "image": "p.png", "messages": SEEN},
+    "ms-swift": {"messages": SEEN, "images": ["p.png"]},
+    "ms-swift with empty columns": {"messages": SEEN, "images": ["p.png"], "videos": [], "audios": None},
+    "LLaVA": {"id": "p", "image": "p.png", "conversations": [SPOKEN[0] | {"value": f"<image>{QUESTION}"}, SPOKEN[1]]},
+    "no mark": {"image": "p.png", "messages": [{"role": "user", "content": QUESTION}, MESSAGES[1]]},
+    "columns filled up": {"video": "", "videos": None, "image": "p.png", "images": ["p.png"], "messages": SEEN},
+}
+
+
 def said(*turns: tuple[str, object], **fields) -> dict:
     return {"id": "b", "video": "b.mp4", "messages": [{"role": r, "content": c} for r, c in turns]} | fields
 
@@ -69,7 +80,14 @@ WRONG = {
     json.dumps({"video": "https://example.com/b.mp4", "messages": MESSAGES}): "URL",
     json.dumps({"videos": ["b.mp4", "c.mp4"], "messages": MESSAGES}): "more than one video",
     json.dumps({"video": "b.mp4", "videos": ["c.mp4"], "messages": MESSAGES}): "more than one video",
-    json.dumps({"videos": ["b.mp4"], "images": ["b.png"], "messages": MESSAGES}): "images",
+    json.dumps({"videos": ["b.mp4"], "images": ["b.png"], "messages": MESSAGES}): "a video .* and an image",
+    json.dumps({"videos": ["b.mp4"], "audios": ["b.mp3"], "messages": MESSAGES}): "audios",
+    json.dumps({"images": ["b.png", "c.png"], "messages": SEEN}): "more than one image",
+    json.dumps({"image": 7, "messages": SEEN}): "image is 7",
+    json.dumps({"image": "https://example.com/b.png", "messages": SEEN}): "URL",
+    json.dumps({"image": "b.png", "messages": MESSAGES}): "names no video",
+    json.dumps({"video": "b.mp4", "messages": SEEN}): "names no image",
+    json.dumps({"image": "b.png", "messages": [SEEN[0], MESSAGES[1] | {"content": "<image>"}]}): "2 times",
     json.dumps(said(("tool", "?"), ("user", "?"), ("assistant", "!"))): "message 1",
     json.dumps(said(("user", "?"), ("assistant", ["!"]))): "message 2",
     json.dumps(said(("user", "?"), ("assistant", " \n"))): "empty answer",
@@ -100,6 +118,19 @@ def arrow_cache(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_gives_the_same_record(form):
     assert parse_row(FORMS[form]) == Record("a", "a.mp4", tuple(MESSAGES), {})
+
+
+@pytest.mark.parametrize("form", IMAGE_FORMS)
+def test_every_form_of_an_image_gives_the_same_record(form):
+    record = parse_row(IMAGE_FORMS[form])
+    assert record == Record("p", "", tuple(SEEN), {}, "p.png")
+    assert (record.medium, record.path, record.video) == ("image", "p.png", "")
+    assert record.row() == IMAGE_FORMS["ours"]
+
+
+def test_a_caption_of_an_image_does_not_answer_a_question_about_a_video():
+    record = parse_row({"image": "p.png", "caption": ANSWER})
+    assert "영상" not in record.messages[0]["content"] and record.caption == ANSWER
 
 
 @pytest.mark.parametrize("key", ["text", "caption"])
@@ -256,6 +287,22 @@ def test_a_video_folder_gives_absolute_paths_and_missing_videos_are_told(tmp_pat
     assert error.line == 2 and "b.mp4" in error.reason
     with pytest.raises(RecordError, match="line 2"):
         list(read_records(folder, check_videos=True))
+
+
+def test_images_and_videos_stand_in_one_file(tmp_path, arrow_cache):
+    (tmp_path / "a.mp4").touch()
+    file = write_lines(tmp_path / "a.jsonl", json.dumps(GOOD), json.dumps(IMAGE_FORMS["ours"]))
+    (error,) = check_records(file, check_videos=True)
+    assert error.line == 2 and "no image" in error.reason and "이미지" in error.reason_ko
+    (tmp_path / "p.png").touch()
+    records = list(read_records(file, check_videos=True))
+    assert [record.path for record in records] == [str(tmp_path / name) for name in ("a.mp4", "p.png")]
+    with RecordWriter(tmp_path / "b.jsonl") as writer:
+        for record in records:
+            writer.write(record)
+    assert list(read_records(tmp_path / "b.jsonl")) == records
+    media = [(row["video"], row["image"]) for row in load_records(file)]
+    assert media == [(str(tmp_path / "a.mp4"), ""), ("", str(tmp_path / "p.png"))]
 
 
 def test_a_record_read_and_written_elsewhere_still_finds_its_video(tmp_path):

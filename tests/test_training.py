@@ -9,18 +9,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
-from transformers import AutoModelForImageTextToText, AutoProcessor, HfArgumentParser
+from small_models import small_processor
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from corpus.scene_captions import describe, describe_briefly
 from corpus.scenes import HELD_OUT_SEED, sample_scene
 from processing.vision_tokens_kocap import CAPTION_PROMPT
-from train import RunArguments, list_phases
+from training.collator import IGNORED, CaptionCollator
 from training.loss_curve import plot_run
+from training.run_settings import SettingsError
 from training.scene_clips import BRIEF_PROMPT, CAMERA_PROMPT, SceneClips
 from training.tiny_model import SPECIAL_TOKENS, train_tokenizer
+from training.tiny_recipe import list_phases, read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKENIZER = train_tokenizer([describe(sample_scene(seed)) for seed in range(200)])
+
+
+def said(clip: dict) -> tuple[str, str]:
+    """What is asked about a clip, and the answer."""
+    question, answer = clip["messages"]
+    assert (question["role"], answer["role"]) == ("user", "assistant") and question["content"].startswith("<video>")
+    return question["content"].removeprefix("<video>"), answer["content"]
 
 
 def test_clips_carry_frames_and_their_own_caption():
@@ -28,16 +38,25 @@ def test_clips_carry_frames_and_their_own_caption():
     assert clip["frames"].shape == (4, 3, 32, 32)
     assert clip["frames"].dtype == np.uint8
     assert len(clip["times_s"]) == 4
-    assert clip["answer"] == describe(sample_scene(3))
+    assert said(clip) == (CAPTION_PROMPT, describe(sample_scene(3)))
+    assert (clip["id"], clip["seed"], clip["medium"]) == ("3", 3, "video")
+
+
+def test_clips_are_what_the_collator_takes():
+    clips, processor = SceneClips(2, num_frames=2, image_size=32), small_processor()
+    batch = CaptionCollator(processor)([clips[0], clips[1]])
+    assert batch["pixel_values_videos"].shape[:2] == (2, 2)
+    learned = batch["labels"][0][batch["labels"][0] != IGNORED]
+    assert processor.tokenizer.decode(learned) == said(clips[0])[1] + processor.tokenizer.eos_token
 
 
 def test_short_answers_come_first():
     clips = SceneClips(60, num_frames=1, image_size=8, short_share=(1.0, 0.0))
-    prompts = [clips[index]["prompt"] for index in range(60)]
+    prompts = [said(clips[index])[0] for index in range(60)]
     assert prompts[:20].count(CAPTION_PROMPT) + 5 < prompts[-20:].count(CAPTION_PROMPT)
     brief, camera = (clips[prompts.index(prompt)] for prompt in (BRIEF_PROMPT, CAMERA_PROMPT))
-    assert brief["answer"] == describe_briefly(sample_scene(brief["seed"]))
-    assert camera["answer"] == sample_scene(camera["seed"]).camera
+    assert said(brief)[1] == describe_briefly(sample_scene(brief["seed"]))
+    assert said(camera)[1] == sample_scene(camera["seed"]).camera
 
 
 def test_no_training_seed_is_held_out():
@@ -71,21 +90,25 @@ def test_plot_run_writes_a_picture(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "frames"),
-    [([], 64_000), (["--model", "m"], 0), (["--frames", "0"], 0), (["--model", "m", "--frames", "32"], 32)],
+    ("given", "from_nothing", "frames"),
+    [([], True, 64_000), ([], False, 0), (["--frames", "0"], True, 0), (["--frames", "32"], False, 32)],
 )
-def test_a_checkpoint_needs_no_first_frames_unless_they_are_asked_for(given, frames):
-    (run,) = HfArgumentParser(RunArguments).parse_args_into_dataclasses(["--output", "o", *given])
-    assert run.frames == frames
+def test_a_checkpoint_needs_no_first_frames_unless_they_are_asked_for(given, from_nothing, frames):
+    assert read_recipe(given, from_nothing=from_nothing).frames == frames
+
+
+def test_the_recipe_refuses_what_it_does_not_know():
+    with pytest.raises(SettingsError, match=r"--save_steps.*--clips"):
+        read_recipe(["--save_steps", "3"], from_nothing=True)
 
 
 def test_phases_share_no_scene_and_go_on_where_the_frames_ended():
-    arguments = ["--output", "o", "--frames", "10", "--clips", "30", "--camera_clips", "5", "--first_seed", "100"]
-    (run,) = HfArgumentParser(RunArguments).parse_args_into_dataclasses(arguments)
+    arguments = ["--frames", "10", "--clips", "30", "--camera_clips", "5", "--first_seed", "100"]
+    run = read_recipe(arguments, from_nothing=True)
     phases = list_phases(run, num_frames=2, image_size=8)
     seen = {phase: [clips[index] for index in range(len(clips))] for phase, clips in phases.items()}
     assert [clip["seed"] for clips in seen.values() for clip in clips] == list(range(110, 145))
-    asked = {phase: {clip["prompt"] for clip in clips} for phase, clips in seen.items()}
+    asked = {phase: {said(clip)[0] for clip in clips} for phase, clips in seen.items()}
     assert list(asked) == ["first-captions", "camera", "captions"]
     assert asked["camera"] == {CAMERA_PROMPT}
     assert CAMERA_PROMPT not in asked["first-captions"]  # it can't compare frames before it can speak
@@ -96,6 +119,8 @@ def test_train_makes_a_checkpoint_and_goes_on_from_it(tmp_path):
     command = [
         sys.executable,
         "train.py",
+        "--preset",
+        "tiny",
         "--clips",
         "96",
         "--batch_size",

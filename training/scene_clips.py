@@ -3,6 +3,7 @@
 import numpy as np
 from torch.utils.data import Dataset
 
+from corpus.record_form import MARKS
 from corpus.scene_captions import describe, describe_briefly
 from corpus.scenes import HELD_OUT_SEED, Scene, render_frames, sample_scene
 from processing.frame_sampling_kocap import sample_times
@@ -65,7 +66,7 @@ class SceneClips(Dataset):
         return self.count
 
     def __getitem__(self, index: int) -> dict:
-        """`frames` uint8 `[T, 3, S, S]`, `times_s` `[T]`, `prompt`, `answer`, `seed`."""
+        """An item as `CaptionCollator` takes it, with `frames` uint8 `[T, 3, S, S]`; and the scene's `seed`."""
         scene = sample_scene(self.first_seed + index)
         prompt = self._prompt(scene.seed, index / self.count)
         answers = {
@@ -74,7 +75,11 @@ class SceneClips(Dataset):
             CAMERA_PROMPT: lambda: str(scene.camera),
         }
         clip = draw_clip(scene, num_frames=self.num_frames, image_size=self.image_size, ends_only=self.ends_only)
-        return clip | {"prompt": prompt, "answer": answers[prompt](), "seed": scene.seed}
+        messages = [
+            {"role": "user", "content": MARKS["video"] + prompt},
+            {"role": "assistant", "content": answers[prompt]()},
+        ]
+        return {"id": str(scene.seed), "messages": messages, "medium": "video", **clip, "seed": scene.seed}
 
     def _prompt(self, seed: int, progress: float) -> str:
         first, last = self.short_share

@@ -1,46 +1,51 @@
-"""Train a KoCap checkpoint from generated scenes.
+"""The embedded demonstration model from nothing but generated scenes: its tokenizer, vision encoder and language model.
 
-    python train.py --output checkpoints/kocap-tiny
+    python train.py --preset tiny --output checkpoints/kocap-tiny
+    python train.py --preset tiny --output checkpoints/kocap-tiny --resume auto     # goes on where it was stopped
+    python train.py --preset tiny --output NEW --model checkpoints/kocap-tiny --clips 20000     # learns more
 
-remakes the embedded demonstration model from nothing: its tokenizer, its vision encoder and its language model.
-`--model FOLDER` goes on from a checkpoint instead; more `--clips` train longer.
+Everything trains. First the tower names what single frames show, then the whole model captions clips.
 """
 
-import copy
 import logging
-import sys
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_model, save_model
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     HfArgumentParser,
-    Trainer,
     TrainingArguments,
     set_seed,
 )
 
-import modeling  # noqa: F401  registers KoCap with the Auto classes
-import processing  # noqa: F401
 from corpus.scene_captions import describe, describe_briefly
 from corpus.scenes import sample_scene
 from processing.vision_tokens_kocap import CAPTION_PROMPT, SYSTEM_PROMPT
-from training.collator import CaptionCollator
-from training.loss_curve import plot_run
-from training.scene_clips import BRIEF_PROMPT, CAMERA_PROMPT, SceneClips
-from training.scene_watch import SceneWatch
-from training.tiny_model import build_tiny, train_tokenizer
-from training.tower_pretraining import FrameClassifier, FrameCollator, SceneFrames, list_facts
+
+from .collator import CaptionCollator
+from .loss_curve import plot_run
+from .run_settings import RunSettings, SettingsError
+from .run_start import find_checkpoint, is_finished, mark_finished, read_finished
+from .scene_clips import BRIEF_PROMPT, CAMERA_PROMPT, SceneClips
+from .scene_watch import SceneWatch
+from .tiny_model import build_tiny, train_tokenizer
+from .tower_pretraining import FrameClassifier, FrameCollator, SceneFrames, list_facts
+from .trainer import CarefulTrainer, KoCapTrainer
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = "phase.safetensors"  # of the whole model after a phase, in float32
 
 
 @dataclass
-class RunArguments:
-    """What to train and for how long."""
+class TinyRecipe:
+    """How long, on which scenes."""
 
-    output: str = field(metadata={"help": "Folder of the finished checkpoint."})
-    model: str | None = field(default=None, metadata={"help": "Checkpoint to go on from; default: start from nothing."})
     frames: int | None = field(
         default=None,
         metadata={"help": "Scenes the vision tower sees first, frame by frame; default: 64000, none with --model."},
@@ -57,29 +62,45 @@ class RunArguments:
     short_first: float = field(default=1.0, metadata={"help": "Share of short answers (facts, camera) at the start."})
     short_last: float = field(default=0.1, metadata={"help": "Share of short answers at the end."})
     first_seed: int = field(default=0, metadata={"help": "Seed of the first scene."})
-    watch_every: int = field(default=200, metadata={"help": "Steps between looks at held-out scenes; 0 never looks."})
     workers: int = field(default=1, metadata={"help": "Processes that draw scenes."})
     seed: int = field(default=0, metadata={"help": "Seed of the weights."})
 
-    def __post_init__(self):
-        if self.frames is None:
-            self.frames = 0 if self.model else 64_000
-        if self.camera_clips is None:
-            self.camera_clips = 0 if self.model else 20_000
+
+def read_recipe(flags: Sequence[str], *, from_nothing: bool) -> TinyRecipe:
+    """The recipe that flags ask for.
+
+    Raises:
+        SettingsError: If a flag is none of the recipe's.
+    """
+    parser = HfArgumentParser(TinyRecipe, allow_abbrev=False, prog="train.py --preset tiny")
+    recipe, unknown = parser.parse_args_into_dataclasses(
+        list(flags), return_remaining_strings=True, look_for_args_file=False
+    )
+    if unknown:
+        names = ", ".join(f"--{item.name}" for item in fields(TinyRecipe))
+        raise SettingsError(
+            f"unknown setting {unknown[0]}; the tiny recipe takes {names}",
+            f"알 수 없는 설정입니다: {unknown[0]}. tiny 프리셋에서는 {names}만 쓸 수 있습니다.",
+        )
+    if recipe.frames is None:
+        recipe.frames = 64_000 if from_nothing else 0
+    if recipe.camera_clips is None:
+        recipe.camera_clips = 20_000 if from_nothing else 0
+    return recipe
 
 
-def start(run: RunArguments):
+def start(run: TinyRecipe, model: str | None):
     """A model and its processor: a checkpoint's, or fresh ones with a tokenizer learned from captions."""
-    if run.model:
-        return AutoModelForImageTextToText.from_pretrained(
-            run.model, dtype=torch.float32
-        ), AutoProcessor.from_pretrained(run.model)
+    if model:
+        return AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32), AutoProcessor.from_pretrained(
+            model
+        )
     scenes = [sample_scene(run.first_seed + index) for index in range(5_000)]
     texts = [text for scene in scenes for text in (describe(scene), describe_briefly(scene))]
     return build_tiny(train_tokenizer([*texts, *[CAPTION_PROMPT, BRIEF_PROMPT, CAMERA_PROMPT, SYSTEM_PROMPT] * 1_000]))
 
 
-def list_phases(run: RunArguments, num_frames: int, image_size: int) -> dict[str, SceneClips]:
+def list_phases(run: TinyRecipe, num_frames: int, image_size: int) -> dict[str, SceneClips]:
     """Clips in the order of training, no scene twice: captions, the camera's motion from two frames, captions again.
 
     A language model that cannot speak yet does not learn to compare frames, and in a caption the camera's motion is one
@@ -104,76 +125,102 @@ def list_phases(run: RunArguments, num_frames: int, image_size: int) -> dict[str
     return phases
 
 
-def save(model, processor, folder: Path) -> None:
-    """A whole checkpoint; `--model FOLDER` goes on from it. The running model keeps its precision."""
-    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
-    processor.save_pretrained(folder)
+def make_tiny(settings: RunSettings, flags: Sequence[str]) -> bool:
+    """Train by the recipe, from nothing or on from `settings.model`; the checkpoint is `settings.output`.
 
+    Phases, with their checkpoints, are kept beside it in `.NAME-run`; `settings.resume` goes on from there.
 
-def main() -> None:
-    (run,) = HfArgumentParser(RunArguments, description=__doc__).parse_args_into_dataclasses()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    Returns:
+        False if the run was told to stop (SIGTERM); a checkpoint was saved.
+    """
+    run = read_recipe(flags, from_nothing=settings.model is None)
+    logging.getLogger(__package__).setLevel(logging.INFO)
     set_seed(run.seed)
-    model, processor = start(run)
-    output = Path(run.output)
-    run_folder = output.parent / f".{output.name}-run"
+    model, processor = start(run, settings.model)
     if not torch.cuda.is_available():
         model.set_attn_implementation("eager")  # SDPA's backward is slow on CPUs: 1.75 s a step against 1.03 s
-    has_bf16 = torch.backends.cpu.get_cpu_capability() == "AVX512"  # without it, bfloat16 is 150 times slower
-    image_size = processor.video_processor.size["height"]
-    common = {
-        "output_dir": str(run_folder),
-        "num_train_epochs": 1,
-        "weight_decay": 0.05,
-        "max_grad_norm": 1.0,
-        "bf16": torch.cuda.is_available() or has_bf16,
-        "use_cpu": not torch.cuda.is_available(),
-        "train_sampling_strategy": "sequential",  # scenes are in no order; brief answers must come first
-        "dataloader_num_workers": run.workers,
-        "remove_unused_columns": False,
-        "logging_steps": 25,
-        "save_strategy": "no",
-        "report_to": "none",
-        "seed": run.seed,
-    }
-
-    def arguments(batch_size: int, schedule: str = "cosine") -> TrainingArguments:
-        return TrainingArguments(
-            per_device_train_batch_size=batch_size,
-            learning_rate=run.learning_rate,
-            lr_scheduler_type=schedule,
-            warmup_steps=100,
-            **common,
-        )
-
-    if run.frames:
-        facts = list_facts(run.first_seed)
-        Trainer(
-            model=FrameClassifier(model.model.vision_tower, len(facts)),
-            args=arguments(2 * run.batch_size),
-            train_dataset=SceneFrames(facts, count=run.frames, first_seed=run.first_seed, image_size=image_size),
-            data_collator=FrameCollator(processor),
-        ).train()
-        save(model, processor, run_folder / "after-frames")
+    output = Path(settings.output)
+    run_folder = output.parent / f".{output.name}-run"
     history: list[dict] = []
-    for phase, clips in list_phases(run, processor.video_processor.num_frames, image_size).items():
-        trainer = Trainer(
-            model=model,
-            args=arguments(
-                4 * run.batch_size if phase == "camera" else run.batch_size,
-                "constant_with_warmup" if phase == "first-captions" else "cosine",
-            ),
-            train_dataset=clips,
-            data_collator=CaptionCollator(processor),
-            callbacks=[SceneWatch(processor, every=run.watch_every)] if run.watch_every and phase != "camera" else [],
-        )
-        trainer.train()
+    for phase, make_trainer in _phases(run, settings, model, processor, run_folder):
+        folder = run_folder / phase
+        checkpoint = find_checkpoint(settings, folder)
+        if not is_finished(folder):
+            trainer = make_trainer()
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            if trainer.state.global_step < trainer.state.max_steps:
+                return False
+            save_model(model, str(folder / WEIGHTS))
+            mark_finished(folder, {"log": trainer.state.log_history})
+        load_model(model, folder / WEIGHTS)
         done = history[-1]["step"] if history else 0
-        history += [entry | {"step": done + entry["step"]} for entry in trainer.state.log_history]
-        save(model, processor, output if phase == "captions" else run_folder / f"after-{phase}")
-    plot_run(history, output / "training.png")
-    print(f"saved {output}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
+        history += [entry | {"step": done + entry["step"]} for entry in read_finished(folder)["log"]]
+    model.to(torch.bfloat16).save_pretrained(output)
+    processor.save_pretrained(output)
+    plot_run([entry for entry in history if "loss" in entry or "watch_place" in entry], output / "training.png")
+    logger.info("saved %s: %.2f M parameters", output, sum(p.numel() for p in model.parameters()) / 1e6)
+    return True
 
 
-if __name__ == "__main__":
-    main()
+def _phases(run: TinyRecipe, settings: RunSettings, model, processor, folder: Path):
+    """Name and trainer of every phase, in order; a trainer is made when its phase begins."""
+    image_size, num_frames = processor.video_processor.size["height"], processor.video_processor.num_frames
+    if run.frames:
+
+        def train_tower() -> CarefulTrainer:
+            facts = list_facts(run.first_seed)
+            return CarefulTrainer(
+                model=FrameClassifier(model.model.vision_tower, len(facts)),
+                args=_arguments(run, folder / "frames", batch_size=2 * run.batch_size),
+                train_dataset=SceneFrames(facts, count=run.frames, first_seed=run.first_seed, image_size=image_size),
+                data_collator=FrameCollator(processor),
+            )
+
+        yield "frames", train_tower
+    watch = [SceneWatch(processor, every=settings.watch_every)] if settings.watch_every else []
+    for phase, clips in list_phases(run, num_frames, image_size).items():
+        is_camera = phase == "camera"  # two frames a clip and short answers: more of them fit
+        arguments = _arguments(
+            run,
+            folder / phase,
+            batch_size=4 * run.batch_size if is_camera else run.batch_size,
+            schedule="constant_with_warmup" if phase == "first-captions" else "cosine",
+        )
+        yield (
+            phase,
+            partial(
+                KoCapTrainer,
+                model=model,
+                args=arguments,
+                train_dataset=clips,
+                data_collator=CaptionCollator(processor),
+                callbacks=[] if is_camera else watch,
+            ),
+        )
+
+
+def _arguments(run: TinyRecipe, folder: Path, *, batch_size: int, schedule: str = "cosine") -> TrainingArguments:
+    has_bf16 = torch.backends.cpu.get_cpu_capability() == "AVX512"  # without it, bfloat16 is 150 times slower
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=1,
+        per_device_train_batch_size=batch_size,
+        learning_rate=run.learning_rate,
+        lr_scheduler_type=schedule,
+        warmup_steps=100,
+        weight_decay=0.05,
+        max_grad_norm=1.0,
+        bf16=torch.cuda.is_available() or has_bf16,
+        use_cpu=not torch.cuda.is_available(),
+        train_sampling_strategy="sequential",  # scenes are in no order; brief answers must come first
+        dataloader_num_workers=run.workers,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        logging_steps=25,
+        logging_nan_inf_filter=False,
+        save_steps=100,
+        save_total_limit=1,
+        enable_jit_checkpoint=True,
+        report_to="none",
+        seed=run.seed,
+    )

@@ -1,0 +1,272 @@
+"""train.py on small models: what moves, what is left behind, and what happens when a run is hurt."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from loopback_hub import LoopbackHub
+from peft import PeftModel
+from record_files import records_of, write_clips
+from safetensors.torch import load_file
+from small_models import small_pair
+from transformers import AutoProcessor
+
+import training.stages as stages
+from modeling.modeling_kocap import KoCapForConditionalGeneration
+from train import COLLAPSED, TOLD_TO_STOP, main
+from training.run_settings import SettingsError
+from training.trainer import KoCapTrainer, NonFiniteLossError, halve_batch
+
+ROOT = Path(__file__).resolve().parent.parent
+QUICK = ["--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "1", "--watch_every", "0"]
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # as conftest.py has it here: sums come out alike to the last bit
+BRIDGE = "model.multi_modal_projector."
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory) -> Path:
+    """A checkpoint, 8 clips to train on and 4 to look at."""
+    folder = tmp_path_factory.mktemp("room")
+    model, processor = small_pair()
+    model.save_pretrained(folder / "model")
+    processor.save_pretrained(folder / "model")
+    (folder / "clips").mkdir()
+    records = records_of(write_clips(folder / "clips", 12))
+    for name, part in (("train", records[:8]), ("val", records[8:])):
+        rows = (json.dumps(record.row(), ensure_ascii=False) + "\n" for record in part)
+        (folder / f"{name}.jsonl").write_text("".join(rows), encoding="utf-8")
+    return folder
+
+
+def flags(room: Path, output: Path, *more: str) -> list[str]:
+    told = ["--preset", "cpu", "--model", str(room / "model"), "--data", str(room / "train.jsonl")]
+    told += ["--eval_data", str(room / "val.jsonl"), "--output", str(output)]
+    return [*told, *QUICK, *more]
+
+
+def adapter_weights(output: Path) -> dict[str, torch.Tensor]:
+    return load_file(output / "adapter" / "adapter_model.safetensors")
+
+
+def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_both_stages_move_what_they_should_and_leave_what_loads(room, tmp_path, capsys):
+    assert main(flags(room, tmp_path, "--max_steps", "2", "--rank", "2")) == 0
+    before, after = (load_file(folder / "model.safetensors") for folder in (room / "model", tmp_path / "base"))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {name for name in before if name.startswith(BRIDGE)}
+    base = KoCapForConditionalGeneration.from_pretrained(tmp_path / "base")
+    model = PeftModel.from_pretrained(base, tmp_path / "adapter")
+    assert model.peft_config["default"].r == 2
+    assert any(weight.any() for name, weight in adapter_weights(tmp_path).items() if "lora_B" in name)
+    AutoProcessor.from_pretrained(tmp_path / "adapter")
+    for folder in ("base", "adapter"):
+        assert "train.py" in (tmp_path / folder / "README.md").read_text(encoding="utf-8")
+    assert "학습" in capsys.readouterr().out
+
+
+def test_full_training_leaves_a_whole_model_and_the_tower_alone(room, tmp_path):
+    assert main(flags(room, tmp_path, "--max_steps", "2", "--adapter", "full", "--stage", "caption")) == 0
+    before, after = (load_file(folder / "model.safetensors") for folder in (room / "model", tmp_path / "model"))
+    still = {name for name in before if torch.equal(before[name], after[name])}
+    assert still == {name for name in before if ".vision_tower." in name}
+
+
+def test_the_cache_changes_no_weight(room, tmp_path):
+    for name, cache in (("with", str(tmp_path / "features")), ("without", "none")):
+        command = flags(room, tmp_path / name, "--max_steps", "3", "--stage", "align", "--feature_cache", cache)
+        assert main(command) == 0
+    first, second = (load_file(tmp_path / name / "base" / "model.safetensors") for name in ("with", "without"))
+    torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
+
+
+def test_a_resumed_run_ends_bit_by_bit_as_one_that_never_stopped(room, tmp_path):
+    steps = ["--max_steps", "7", "--save_steps", "3", "--save_total_limit", "9", "--stage", "caption"]
+    # 4 steps an epoch, so it goes on from within the first
+    assert main(flags(room, tmp_path / "whole", *steps)) == 0
+    shutil.copytree(tmp_path / "whole" / "caption" / "checkpoint-3", tmp_path / "again" / "caption" / "checkpoint-3")
+    assert main(flags(room, tmp_path / "again", *steps, "--resume", "auto")) == 0
+    assert_equal(adapter_weights(tmp_path / "whole"), adapter_weights(tmp_path / "again"))
+
+
+def test_half_a_checkpoint_is_not_resumed_from(room, tmp_path, caplog):
+    steps = ["--max_steps", "4", "--save_steps", "2", "--stage", "caption", "--seed", "3"]
+    assert main(flags(room, tmp_path / "whole", *steps)) == 0
+    run = tmp_path / "again" / "caption"
+    shutil.copytree(tmp_path / "whole" / "caption", run)
+    (run / "finished.json").unlink()
+    (run / "checkpoint-4" / "adapter_model.safetensors").unlink()
+    assert main(flags(room, tmp_path / "again", *steps, "--resume", "auto")) == 0
+    assert "checkpoint-4 is incomplete" in caplog.text
+    assert_equal(adapter_weights(tmp_path / "whole"), adapter_weights(tmp_path / "again"))
+
+
+def test_an_earlier_run_is_never_written_over(room, tmp_path):
+    steps = ["--max_steps", "1", "--stage", "caption"]
+    assert main(flags(room, tmp_path, *steps)) == 0
+    with pytest.raises(SettingsError, match="--resume auto"):
+        main(flags(room, tmp_path, *steps))
+    assert main(flags(room, tmp_path, *steps, "--resume", "auto")) == 0  # it had ended: nothing to do
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_run_goes_on_bit_by_bit(room, tmp_path):
+    steps = ["--max_steps", "150", "--save_steps", "1000", "--stage", "caption"]  # 3 s pass before it saves
+    assert main(flags(room, tmp_path / "whole", *steps)) == 0
+    command = [sys.executable, "train.py", *flags(room, tmp_path / "again", *steps, "--logging_steps", "1")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ | ONE_THREAD, **pipes) as process:
+        for line in process.stdout:
+            if "'loss'" in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        rest = process.stdout.read()
+    assert process.returncode == TOLD_TO_STOP, rest
+    assert "--resume auto" in rest
+    assert not (tmp_path / "again" / "adapter").exists()
+    assert main(flags(room, tmp_path / "again", *steps, "--resume", "auto")) == 0
+    assert_equal(adapter_weights(tmp_path / "whole"), adapter_weights(tmp_path / "again"))
+
+
+def test_a_loss_that_is_no_number_stops_the_run_loudly(room, tmp_path):
+    with pytest.raises(NonFiniteLossError, match=r"E_NAN: the loss is (nan|inf) at step") as caught:
+        wild = ["--learning_rate", "1e30", "--warmup_steps", "0"]
+        main(flags(room, tmp_path, "--max_steps", "9", "--stage", "align", *wild))
+    assert "학습률" in caught.value.message_ko
+    assert not (tmp_path / "align" / "finished.json").exists()
+
+
+def test_bad_clips_are_left_out_and_counted_and_strict_stops(room, tmp_path, capsys):
+    bad = shutil.copytree(room, tmp_path / "bad")
+    rows = (bad / "train.jsonl").read_text(encoding="utf-8").replace(str(room), str(bad))
+    (bad / "train.jsonl").write_text(rows, encoding="utf-8")
+    (bad / "clips" / "1.mp4").write_bytes(b"")
+    (bad / "clips" / "2.mp4").unlink()
+    steps = ["--max_steps", "2", "--stage", "align"]
+    assert main(flags(bad, tmp_path / "out", *steps)) == 0
+    said = capsys.readouterr().out
+    assert "2개" in said and "E_EMPTY 1" in said
+    assert json.loads((tmp_path / "out" / "align" / "finished.json").read_text())["bad_samples"] == 2
+    with pytest.raises(SettingsError, match="2 clips cannot be read"):
+        main(flags(bad, tmp_path / "strict", *steps, "--strict", "true"))
+
+
+def test_out_of_memory_halves_the_batch_and_keeps_the_step(room, tmp_path, monkeypatch, caplog):
+    class SmallDevice(KoCapTrainer):
+        """Holds two clips at once."""
+
+        def compute_loss(self, model, inputs, *args, **kwargs):
+            if len(inputs["input_ids"]) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+            return super().compute_loss(model, inputs, *args, **kwargs)
+
+    steps = ["--max_steps", "2", "--stage", "align", "--per_device_train_batch_size"]
+    assert main(flags(room, tmp_path / "fits", *steps, "2", "--gradient_accumulation_steps", "4")) == 0
+    monkeypatch.setattr(stages, "KoCapTrainer", SmallDevice)
+    assert main(flags(room, tmp_path / "halved", *steps, "8")) == 0
+    assert caplog.text.count("out of memory") == 2  # 8, 4, 2
+    first, second = (load_file(tmp_path / name / "base" / "model.safetensors") for name in ("fits", "halved"))
+    torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("batch", "accumulation"), [(8, 2), (7, 1), (3, 3), (2, 1), (1, 5)])
+def test_a_halved_batch_sees_no_fewer_items_a_step(batch, accumulation):
+    smaller, more = halve_batch(batch, accumulation)
+    assert 1 <= smaller <= max(1, batch // 2)
+    assert batch * accumulation <= smaller * more < batch * accumulation + smaller
+
+
+def test_no_secret_and_no_pickled_settings_are_left_behind(room, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_canary")
+    assert main(flags(room, tmp_path, "--max_steps", "2", "--save_steps", "1")) == 0
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"hf_canary" in path.read_bytes()]
+    assert not [path for path in files if path.name == "training_args.bin"]
+    weights = [path.name for path in files if re.search(r"model.*\.(bin|pt|pth|safetensors)$", path.name)]
+    assert all(name.endswith(".safetensors") for name in weights)
+
+
+def test_a_dry_run_plans_and_writes_nothing(tmp_path, capsys):
+    assert main(["--preset", "t4", "--output", str(tmp_path / "out"), "--dry_run", "true"]) == 0
+    said = capsys.readouterr().out
+    assert "Qwen/Qwen3-4B-Instruct-2507" in said and "qlora" in said and "GiB" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_captioning_needs_something_aligned(room, tmp_path):
+    command = ["--data", str(room / "train.jsonl"), "--output", str(tmp_path / "out"), "--stage", "caption"]
+    with pytest.raises(SettingsError, match="--stage align"):
+        main([*command, *QUICK])
+
+
+def test_the_watch_reports_while_the_run_goes_on(room, tmp_path):
+    command = flags(room, tmp_path, "--max_steps", "2", "--stage", "align")
+    assert main([*command, "--watch_every", "1", "--watch_clips", "4"]) in (0, COLLAPSED)
+    report = tmp_path / "align" / "report"
+    assert (report / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "영상 의존도" in (report / "report.md").read_text(encoding="utf-8")
+    look = json.loads((tmp_path / "align" / "finished.json").read_text())["look"]
+    assert 0 <= look["meteor"] <= 1 and "kiwi" in look["meteor_signature"]
+    assert "meteor" in (tmp_path / "base" / "README.md").read_text(encoding="utf-8").lower()
+
+
+@pytest.mark.slow
+def test_a_run_pushes_its_base_and_its_adapter_pinned_to_it(room, tmp_path):
+    with LoopbackHub() as hub:
+        command = flags(room, tmp_path / "out", "--max_steps", "1", "--push", "org/kocap")
+        done = subprocess.run(
+            [sys.executable, "train.py", *command],
+            cwd=ROOT,
+            env=os.environ | hub.environment(tmp_path / "home"),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        pinned = json.loads(hub.files("org/kocap")["adapter_config.json"])
+        assert pinned["base_model_name_or_path"] == "org/kocap-base"
+        assert pinned["revision"] in done.stdout or re.fullmatch(r"[0-9a-f]{40}", pinned["revision"])
+        assert {"modeling_kocap.py", "model.safetensors"} <= set(hub.files("org/kocap-base"))
+        assert not [name for name in hub.files("org/kocap") if name.endswith((".pt", ".bin", "_kocap.py"))]
+
+
+def losses(output: Path) -> list[float]:
+    state = json.loads((output / "align" / "checkpoint-4" / "trainer_state.json").read_text())
+    return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(room, tmp_path):
+    common = ["--max_steps", "4", "--stage", "align", "--logging_steps", "1", "--save_steps", "2"]
+    assert main(flags(room, tmp_path / "one", *common, "--gradient_accumulation_steps", "2")) == 0
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29611"]
+    environment = os.environ | ONE_THREAD | {"ACCELERATE_USE_CPU": "true"}  # `accelerate launch` wants MPI without GPUs
+
+    def run_two(output: Path, *more: str) -> None:
+        done = subprocess.run(
+            [*launch, "train.py", *flags(room, output, *common, "--ddp_backend", "gloo", *more)],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=500,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    run_two(tmp_path / "two")
+    one, two = (load_file(tmp_path / name / "base" / "model.safetensors") for name in ("one", "two"))
+    torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+    assert losses(tmp_path / "one") == pytest.approx(losses(tmp_path / "two"), rel=1e-4)
+    shutil.copytree(tmp_path / "two" / "align" / "checkpoint-2", tmp_path / "again" / "align" / "checkpoint-2")
+    run_two(tmp_path / "again", "--resume", "auto")
+    again = load_file(tmp_path / "again" / "base" / "model.safetensors")
+    assert_equal(two, again)

@@ -1,0 +1,104 @@
+"""The checkpoint a run stands on: backbones put together, and the projector that stage `align` has trained written in.
+
+A folder appears complete or not at all. Writing weights touches only the shards that hold them, so neither a 4-bit run
+nor a machine with little memory ever loads the whole model again to save a projector.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from safetensors import safe_open
+from safetensors.torch import save_file
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+
+from configuration.gpu_tiers import GpuTier
+from modeling.modeling_kocap import KoCapForConditionalGeneration
+from processing.processing_kocap import KoCapProcessor
+
+
+def assemble(vision: str, text: str, folder: Path, *, tier: GpuTier, num_frames: int | None = None) -> Path:
+    """Write a KoCap of pretrained backbones with an untrained projector, unless it is there already.
+
+    Args:
+        vision, text: Hub ids or folders.
+        tier: Gives precision, pooling, the tower's layer and the number of frames; for its own tower also their size.
+        num_frames: In place of the tier's.
+    Returns:
+        `folder`.
+    Raises:
+        OSError: If a backbone cannot be found.
+    """
+    if folder.exists():
+        return folder
+    with _appearing(folder) as new:
+        model = KoCapForConditionalGeneration.from_backbones(
+            vision,
+            text,
+            dtype=getattr(torch, tier.dtype),
+            spatial_pool_stride=tier.spatial_pool_stride,
+            vision_feature_layer=tier.vision_feature_layer,
+        )
+        processor = KoCapProcessor.from_backbones(
+            vision, text, tokens_per_frame=1, num_frames=num_frames or tier.num_frames
+        )
+        if vision == tier.vision:  # DINOv3 takes frames of any size, and its own default is small
+            size = {"height": tier.image_size, "width": tier.image_size}
+            processor.image_processor.size = processor.video_processor.size = size
+        processor.tokens_per_frame = model.model.count_frame_tokens(processor.video_processor.size["height"])
+        model.save_pretrained(new)
+        processor.save_pretrained(new)
+    return folder
+
+
+def copy_checkpoint(model: str, folder: Path) -> Path:
+    """Write a copy of a KoCap checkpoint, folder or Hub id, unless it is there already."""
+    if not folder.exists():
+        source = Path(model) if Path(model).is_dir() else Path(snapshot_download(model))
+        with _appearing(folder) as new:
+            for path in source.iterdir():
+                if path.is_file() and not path.name.endswith((".bin", ".pt", ".pth")):  # weights are safetensors
+                    shutil.copyfile(path, new / path.name)
+    return folder
+
+
+def write_weights(folder: Path, weights: Mapping[str, torch.Tensor]) -> None:
+    """Replace weights of a checkpoint, in the precision that it stores; a shard is replaced whole.
+
+    Raises:
+        KeyError: If the checkpoint has no weight of such a name.
+    """
+    index = folder / SAFE_WEIGHTS_INDEX_NAME
+    shards = (
+        json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        if index.is_file()
+        else dict.fromkeys(weights, SAFE_WEIGHTS_NAME)
+    )
+    by_shard: dict[str, list[str]] = {}
+    for name in weights:
+        by_shard.setdefault(shards[name], []).append(name)
+    for shard, names in by_shard.items():
+        with safe_open(folder / shard, "pt") as file:
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+            metadata = file.metadata()
+        for name in names:
+            stored[name] = weights[name].to(stored[name].dtype).contiguous()
+        draft = folder / f".{shard}.part"
+        save_file(stored, draft, metadata=metadata)
+        draft.replace(folder / shard)
+
+
+@contextmanager
+def _appearing(folder: Path):
+    """A new folder that gets its name when it is finished."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".assembling-") as room:
+        new = Path(room) / folder.name
+        new.mkdir()
+        yield new
+        new.rename(folder)

@@ -1,0 +1,256 @@
+"""One stage of training, from a base checkpoint to what it adds: `align` the projector, `caption` an adapter.
+
+outcome = run_stage(settings, "align", base, flags)
+"""
+
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object, release_memory
+from accelerate.utils.memory import should_reduce_batch_size
+from tqdm import tqdm
+from transformers import AutoProcessor, TrainingArguments
+
+from corpus.records import Record
+from modeling.modeling_kocap import KoCapForConditionalGeneration
+
+from .adapters import add_adapter, count_trainable, freeze_for, quantization_config
+from .base_checkpoint import write_weights
+from .checkpoints import find_resumable
+from .collapse_signs import Look, Sign
+from .collapse_watch import CollapseWatch
+from .collator import CaptionCollator
+from .feature_cache import FeatureCache
+from .record_clips import RecordClips
+from .run_settings import RunSettings, SettingsError
+from .run_start import mark_finished
+from .trainer import KoCapTrainer, halve_batch, trained_weights
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StageData:
+    """Records to learn from and records to look at."""
+
+    train: Sequence[Record]
+    held_out: Sequence[Record]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage ended.
+
+    Attributes:
+        folder: The base checkpoint after `align`; the adapter's folder (`full`: the whole model's) after `caption`.
+        finished: False if the run collapsed and stopped, or was told to stop (SIGTERM) and saved a checkpoint.
+        stopped_for: The alarm that stopped it.
+        looks: What the collapse watch saw.
+        problems: Samples that could not be read: id, code, message.
+        trainable: How many numbers moved.
+    """
+
+    folder: Path
+    finished: bool
+    stopped_for: Sign | None
+    looks: Sequence[Look]
+    problems: Sequence[dict[str, str]]
+    trainable: int
+
+
+def run_stage(
+    settings: RunSettings,
+    stage: str,
+    base: str,
+    data: StageData,
+    arguments: TrainingArguments,
+    *,
+    resume: Path | None = None,
+) -> Outcome:
+    """Train a stage; out of memory, it begins again with half the batch and twice the accumulation.
+
+    Args:
+        base: Checkpoint that the stage stands on, folder or Hub id. `align` writes the trained projector into it.
+        resume: Complete checkpoint to go on from.
+    Raises:
+        NonFiniteLossError: If the loss becomes NaN or infinite.
+        SettingsError: With `settings.strict`, if a clip cannot be read.
+    """
+    while True:
+        try:
+            return _train(settings, stage, base, data, arguments, resume)
+        except RuntimeError as error:  # torch's out of memory is one
+            if not should_reduce_batch_size(error) or arguments.per_device_train_batch_size == 1:
+                raise
+            release_memory()
+            resume = find_resumable(Path(arguments.output_dir)) or resume
+            smaller, accumulation = halve_batch(
+                arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps
+            )
+            logger.warning(
+                "out of memory with %d clips at once; beginning again with %d, %d times a step",
+                arguments.per_device_train_batch_size,
+                smaller,
+                accumulation,
+            )
+            arguments.per_device_train_batch_size = smaller
+            arguments.gradient_accumulation_steps = accumulation
+
+
+def _train(
+    settings: RunSettings,
+    stage: str,
+    base: str,
+    data: StageData,
+    arguments: TrainingArguments,
+    resume: Path | None,
+) -> Outcome:
+    torch.manual_seed(arguments.seed)  # adapters begin at random
+    model = load_base(base, settings, arguments)
+    processor = AutoProcessor.from_pretrained(base)
+    if settings.num_frames:
+        processor.video_processor.num_frames = settings.num_frames
+    cache, problems = _fill_cache(settings, model, processor, [*data.train, *data.held_out])
+    unreadable = {problem["path"] for problem in problems}
+    clips = {
+        name: RecordClips(
+            [record for record in records if record.path not in unreadable],
+            processor,
+            cache=cache,
+            strict=settings.strict,
+        )
+        for name, records in vars(data).items()
+    }
+    longest = max(clips["train"].lengths)
+    if longest > settings.tier.sequence_length:
+        logger.warning(
+            "the longest sample has %d tokens; preset %s plans for %d and may run out of memory. Take fewer frames",
+            longest,
+            settings.preset,
+            settings.tier.sequence_length,
+        )
+    if stage == "align":
+        freeze_for(model, stage)
+        trained: Any = model
+    else:
+        trained = add_adapter(model, settings.kind, rank=settings.rank_or_tier)
+    for weight in trained.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()  # frozen weights stay half as large; what learns needs the precision
+    collator = CaptionCollator(processor)
+    trainer = KoCapTrainer(
+        model=trained,
+        args=arguments,
+        train_dataset=clips["train"],
+        data_collator=collator,
+    )
+    watch = _add_watch(settings, stage, trainer, processor, clips["held_out"], collator)
+    began = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    stopped_for = watch.stopped_for if watch else None
+    finished = stopped_for is None and trainer.state.global_step >= trainer.state.max_steps
+    outcome = Outcome(
+        folder=_keep(settings, stage, base, trainer, processor) if finished else Path(base),
+        finished=finished,
+        stopped_for=stopped_for,
+        looks=watch.looks if watch else (),
+        problems=problems,
+        trainable=count_trainable(trained),
+    )
+    if finished and arguments.should_save:
+        minutes = (time.monotonic() - began) / 60
+        mark_finished(Path(arguments.output_dir), _facts(outcome, watch, data, minutes))
+    return outcome
+
+
+def load_base(base: str, settings: RunSettings, arguments: TrainingArguments) -> KoCapForConditionalGeneration:
+    """The model a stage trains on, in the precision of the run, in 4 bits where the adapter wants it."""
+    dtype = torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else torch.float32
+    quantised = quantization_config(settings.kind, dtype)
+    device = {"": PartialState().local_process_index} if quantised and torch.cuda.is_available() else None
+    model = KoCapForConditionalGeneration.from_pretrained(
+        base, dtype=dtype, quantization_config=quantised, device_map=device
+    )
+    if not torch.cuda.is_available():
+        model.set_attn_implementation("eager")  # SDPA's backward is slow on CPUs: 1.75 s a step against 1.03 s
+    return model
+
+
+def _fill_cache(settings: RunSettings, model, processor, records: Sequence[Record]):
+    """The feature cache with all records in it (None where it is off), and those that could not be read."""
+    if settings.cache_folder is None:
+        return None, []
+    state = PartialState()
+    cache = FeatureCache.open(settings.cache_folder, model, processor)
+    model.model.vision_tower.to(state.device)
+    show = partial(tqdm, desc="features", disable=not state.is_local_main_process)
+    share = list(records)[state.process_index :: state.num_processes]
+    problems = cache.fill(share, workers=2 if torch.cuda.is_available() else 0, progress=show)
+    problems = gather_object(problems)  # waits for every process
+    cache.refresh()
+    if problems and settings.strict:
+        raise SettingsError(
+            f"{len(problems)} clips cannot be read, the first: {problems[0]['message']}"
+            " Mend them, or leave out --strict",
+            f"읽을 수 없는 영상이 {len(problems)}개 있습니다. {problems[0]['path']}: {problems[0]['message_ko']}",
+        )
+    return cache, problems
+
+
+def _add_watch(settings, stage, trainer, processor, held_out: RecordClips, collator) -> CollapseWatch | None:
+    if not settings.watch_every or len(held_out) < 2:
+        return None
+    watch = CollapseWatch(
+        processor,
+        [held_out[index] for index in range(min(len(held_out), settings.watch_clips))],
+        collator,
+        output=Path(trainer.args.output_dir) / "report",
+        every=settings.watch_every,
+        stop=settings.stop_on_collapse,
+        facts={"단계": stage, "프리셋": settings.preset, "학습 영상": f"{len(trainer.train_dataset)}개"},
+    )
+    watch.log = trainer.log
+    trainer.add_callback(watch)
+    return watch
+
+
+def _keep(settings: RunSettings, stage: str, base: str, trainer: KoCapTrainer, processor) -> Path:
+    """Write what a finished stage has made where the next one, or the user, finds it."""
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+    state_dict = trainer.accelerator.get_state_dict(trainer.model) if trainer.args.world_size > 1 else None
+    if stage == "align":
+        if trainer.args.should_save:
+            write_weights(Path(base), trained_weights(model, state_dict))
+            processor.save_pretrained(base)  # with the number of frames it was trained on
+        return Path(base)
+    folder = Path(settings.output) / ("model" if settings.kind == "full" else "adapter")
+    if trainer.args.should_save:
+        shutil.rmtree(folder, ignore_errors=True)
+        if settings.kind == "full":
+            model.to(getattr(torch, settings.tier.dtype))
+        model.save_pretrained(folder, state_dict=state_dict)
+        processor.save_pretrained(folder)
+    return folder
+
+
+def _facts(outcome: Outcome, watch: CollapseWatch | None, data: StageData, minutes: float) -> dict[str, Any]:
+    """What a card says about the stage."""
+    last = outcome.looks[-1] if outcome.looks else None
+    return {
+        "trainable": outcome.trainable,
+        "train": len(data.train),
+        "held_out": len(data.held_out),
+        "bad_samples": len(outcome.problems),
+        "is_aihub": any("AI-Hub" in str(record.metadata.get("attribution")) for record in data.train),
+        "minutes": round(minutes, 1),
+        "look": {name: value for name, value in asdict(last).items() if name != "samples"} if last else None,
+        "verdict": "; ".join(sign.message for sign in watch.signs) or "no alarm" if watch else "not watched",
+    }
