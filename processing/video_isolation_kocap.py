@@ -184,7 +184,8 @@ class _Conversation:
             raise DecoderCrashedError(f"{self._name}: the process that decodes it answers nonsense: {error}") from error
 
     def _error(self, answer: dict[str, Any]) -> Exception:
-        kinds = {kind.code: kind for kind in _subclasses(VideoError)} | MISTAKES
+        known = reversed(list(_subclasses(VideoError)))  # where others share a code, the first ones, ours, hold
+        kinds = {kind.code: kind for kind in known} | MISTAKES
         kind = kinds.get(str(answer["code"]), DecoderCrashedError)
         return kind(str(answer.get("message")).replace(CHILD_SOURCE_NAME, self._name))
 

@@ -113,6 +113,7 @@ torch.save(results, sys.argv[1])
 """
 
 
+@pytest.mark.slow
 def test_a_saved_adapter_gives_the_same_logits_in_a_new_process(base, tmp_path):
     expected, arguments = {}, []
     for kind in (kind for kind in KINDS if kind != "full"):

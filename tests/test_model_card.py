@@ -102,7 +102,7 @@ def test_nothing_of_this_machine_gets_in(adapter, monkeypatch):
 
 
 def test_scores_of_the_evaluation_fit():
-    score = Score("meteor", 0.4, 0.3, 0.5, SIGNATURES["meteor"], np.zeros(2), constant=0.2, shuffled=None)
+    score = Score("meteor", 0.4, 0.3, 0.5, SIGNATURES["meteor"], np.zeros(2), 0.2, None, np.zeros((2, 2)))
     assert Metric.from_score(score) == Metric("meteor", 0.4, SIGNATURES["meteor"], low=0.3, high=0.5, constant=0.2)
 
 

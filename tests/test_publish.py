@@ -197,6 +197,7 @@ def test_unfit_checkpoints_are_refused(tiny_checkpoint, tmp_path, change, compla
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_bundle_that_does_not_load_is_not_kept(tiny_checkpoint, bundled, tmp_path):
     """And an earlier good bundle stays as it was."""
     out = shutil.copytree(bundled, tmp_path / "out")

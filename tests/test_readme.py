@@ -66,4 +66,4 @@ def test_model_card_metadata():
     assert metadata["pipeline_tag"] == "video-text-to-text"
     assert metadata["library_name"] == "transformers"
     assert "sdk" not in metadata
-    assert "python train.py --output checkpoints/kocap-tiny" in card
+    assert "python train.py --preset tiny --output checkpoints/kocap-tiny" in card

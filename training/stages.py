@@ -176,7 +176,7 @@ def load_base(base: str, settings: RunSettings, arguments: TrainingArguments) ->
     dtype = torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else torch.float32
     quantised = quantization_config(settings.kind, dtype)
     device = {"": PartialState().local_process_index} if quantised and torch.cuda.is_available() else None
-    model = KoCapForConditionalGeneration.from_pretrained(
+    model: Any = KoCapForConditionalGeneration.from_pretrained(
         base, dtype=dtype, quantization_config=quantised, device_map=device
     )
     if not torch.cuda.is_available():
