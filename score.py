@@ -22,9 +22,10 @@ from tqdm import tqdm
 
 from corpus.records import RecordError, read_records
 from evaluation.caption_files import CaptionPairs, keep_common, read_pairs
+from evaluation.scene_accuracy import AttributeMatch, attribute_matches
 from evaluation.score_report import ReportParts, write_score_report
 from evaluation.score_table import print_scores
-from evaluation.score_words import write_comparison
+from evaluation.score_words import write_attributes, write_comparison
 from evaluation.scoring import METRICS, ScoreSheet, baseline_comparison, compare, score_captions
 
 USAGE_KO = "예측 파일과 정답 파일을 주거나, --model과 --data와 --output을 주세요."
@@ -75,7 +76,11 @@ def main(
             "baseline": english,
             "comparison": {name: vars(told) for name, told in comparison.items()},
         }
-        page = output and write_score_report(output / "report", sheet, pairs, ReportParts(sources, korean, rows, facts))
+        matches = match_attributes(pairs, sheet)
+        facts["attributes"] = {name: vars(match) for name, match in matches.items()}
+        named = write_attributes(matches)
+        parts = ReportParts(sources, korean, rows, named, facts)
+        page = output and write_score_report(output / "report", sheet, pairs, parts)
     except (OSError, ValueError) as error:
         typer.echo(f"{getattr(error, 'message_ko', '채점하지 못했습니다.')}\n  {error}", err=True)
         raise typer.Exit(1) from None
@@ -83,7 +88,7 @@ def main(
         print(json.dumps(facts, ensure_ascii=False))
     else:
         console = Console(width=None if sys.stdout.isatty() else 120)
-        print_scores(console, sheet, notes=pairs.notes, baseline=korean, comparison=rows)
+        print_scores(console, sheet, notes=pairs.notes, baseline=korean, comparison=rows, attributes=named)
     if page:
         typer.echo(f"보고서: {page}", err=True)
 
@@ -92,6 +97,14 @@ def score(pairs: CaptionPairs, options: dict[str, Any]) -> ScoreSheet:
     """Score, with a bar on stderr while it takes time."""
     progress = partial(tqdm, desc="채점", leave=False)
     return score_captions(pairs.predictions, pairs.references, progress=progress, **options)
+
+
+def match_attributes(pairs: CaptionPairs, sheet: ScoreSheet) -> dict[str, AttributeMatch]:
+    """What captions of generated scenes name, against the truth; empty for other clips."""
+    if not pairs.of_scenes:
+        return {}
+    captions = [pairs.predictions[name] for name in sheet.ids]
+    return attribute_matches(captions, [pairs.references[name][0] for name in sheet.ids])
 
 
 def generate(

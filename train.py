@@ -3,7 +3,7 @@
     python train.py --preset t4 --data data/aihub/train.jsonl --eval_data data/aihub/val.jsonl --output out/kocap-t4
     python train.py settings.yaml --resume auto              # the same from a file; goes on where a run stopped
     python train.py --preset a100 --data data/aihub/train.jsonl --output out/kocap-a100 --push you/kocap-ko
-    python train.py --preset l4 --output out/kocap-l4 --dry_run     # what it would do, and the memory it needs
+    python train.py --preset l4 --output out/kocap-l4 --dry-run     # what it would do, and the memory it needs
     python train.py --preset tiny --output checkpoints/kocap-tiny   # remakes the embedded model
 
 OUTPUT/base is the whole model after the first stage, OUTPUT/adapter what the second adds to it; OUTPUT/align/report and

@@ -18,7 +18,8 @@ from run_record import save_result
 from tqdm import tqdm
 
 from corpus.scenes import HELD_OUT_SEED, sample_scene, write_clip
-from evaluation.scene_accuracy import caption_clips, scene_scores
+from evaluation.generation import caption_clips
+from evaluation.scene_accuracy import scene_scores
 from modeling.captioner import EMBEDDED_MODEL, checkpoint_revision, load_captioner
 from training.scene_clips import draw_clip
 

@@ -51,6 +51,7 @@ class CaptionRow:
         captions: In NFC; none where the model could not caption the clip.
         category: A record's `category`, or the `place` of a generated scene.
         error: Code of what was wrong with the clip.
+        is_scene: Whether it is a record of a generated scene.
     """
 
     line: int
@@ -59,6 +60,7 @@ class CaptionRow:
     video: Path | None = None
     category: str | None = None
     error: str | None = None
+    is_scene: bool = False
 
     @property
     def name(self) -> str:
@@ -71,6 +73,7 @@ class CaptionPairs:
 
     Attributes:
         videos, categories: For the ids whose rows name them.
+        of_scenes: Whether all references are of generated scenes, so that what they name is all there is to name.
     """
 
     predictions: dict[str, str]
@@ -78,6 +81,7 @@ class CaptionPairs:
     videos: dict[str, Path] = field(default_factory=dict)
     categories: dict[str, str] = field(default_factory=dict)
     notes: tuple[CaptionNote, ...] = ()
+    of_scenes: bool = False
 
 
 def read_pairs(predictions: Path, references: Path, *, allow_missing: bool = False) -> CaptionPairs:
@@ -104,6 +108,7 @@ def read_pairs(predictions: Path, references: Path, *, allow_missing: bool = Fal
         {name: video for name in common if (video := true[name].video or said[name].video)},
         {name: category for name in common if (category := true[name].category or said[name].category)},
         tuple(notes),
+        all(true[name].is_scene for name in common),
     )
 
 
@@ -229,6 +234,7 @@ def _read_row(value: Any, line: int, folder: Path) -> CaptionRow:
         video,
         _nfc(category).strip() or None if isinstance(category, str) else None,
         str(error.get("code")) if isinstance(error, dict) else None,
+        value.get("source") == "scenes",
     )
 
 

@@ -79,3 +79,25 @@ def _read_done(path: Path, made_by: dict[str, Any]) -> set[str]:
             )
         done.add(row["id"])
     return done
+
+
+def caption_clips(
+    pipe: KoCapPipeline,
+    clips: Sequence,
+    *,
+    max_new_tokens: int = 256,
+    batch_size: int = 25,
+    progress: Callable[[Sequence], Iterable] = iter,
+) -> list[str]:
+    """Greedy captions.
+
+    Args:
+        clips: Whatever the pipeline takes as a clip: frames, paths, bytes.
+        progress: Wraps the batches, e.g. `tqdm`.
+    """
+    options = {"do_sample": False, "max_new_tokens": max_new_tokens}
+    captions = []
+    for start in progress(range(0, len(clips), batch_size)):
+        batch = list(clips[start : start + batch_size])
+        captions += [result["generated_text"] for result in pipe(batch, batch_size=len(batch), generate_kwargs=options)]
+    return captions

@@ -1,7 +1,7 @@
 """Does a caption name what the generated scene shows? Attribute by attribute, against the known truth."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,32 +9,9 @@ import numpy as np
 from corpus.scene_attributes import named_attributes
 from corpus.scene_captions import describe
 from corpus.scenes import Scene
-from processing.pipeline_kocap import KoCapPipeline
 
 AT_SIDE = re.compile(r"(왼쪽|가운데|오른쪽)(?:에서는|에는|에| 앞에는| 가까이에는)\s(.+)")
 ONE_OF = ("place", "time", "weather", "season", "camera")  # every scene has exactly one (its season may be invisible)
-
-
-def caption_clips(
-    pipe: KoCapPipeline,
-    clips: Sequence,
-    *,
-    max_new_tokens: int = 256,
-    batch_size: int = 25,
-    progress: Callable[[Sequence], Iterable] = iter,
-) -> list[str]:
-    """Greedy captions.
-
-    Args:
-        clips: Whatever the pipeline takes as a clip: frames, paths, bytes.
-        progress: Wraps the batches, e.g. `tqdm`.
-    """
-    options = {"do_sample": False, "max_new_tokens": max_new_tokens}
-    captions = []
-    for start in progress(range(0, len(clips), batch_size)):
-        batch = list(clips[start : start + batch_size])
-        captions += [result["generated_text"] for result in pipe(batch, batch_size=len(batch), generate_kwargs=options)]
-    return captions
 
 
 def scene_scores(captions: Sequence[str], scenes: Sequence[Scene]) -> dict[str, float]:
@@ -79,10 +56,13 @@ class AttributeMatch:
     shuffled_precision: float
 
 
-def attribute_matches(captions: Sequence[str], scenes: Sequence[Scene]) -> dict[str, AttributeMatch]:
-    """Recall and precision of every attribute that `named_attributes` finds, and of `position`."""
-    named = [_named(caption) for caption in captions]
-    truths = [_named(describe(scene)) for scene in scenes]
+def attribute_matches(captions: Sequence[str], references: Sequence[str]) -> dict[str, AttributeMatch]:
+    """Recall and precision of every attribute that `named_attributes` finds, and of `position`.
+
+    Args:
+        references: Captions of generated scenes, by `corpus.scene_captions.describe`: what they name is true.
+    """
+    named, truths = ([_named(text) for text in texts] for texts in (captions, references))
     moved = truths[1:] + truths[:1]
     return {
         attribute: AttributeMatch(*_matched(named, truths, attribute), *_matched(named, moved, attribute))

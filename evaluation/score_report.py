@@ -19,6 +19,7 @@ from .caption_files import CaptionPairs
 from .intervals import bootstrap_mean
 from .score_plots import CategoryScore, draw_plots
 from .score_words import (
+    ATTRIBUTE_HEAD,
     COMPARISON_HEAD,
     COMPARISON_KO,
     METRICS_KO,
@@ -54,12 +55,14 @@ class ReportParts:
         sources: The files, by what they are.
         baseline: About the published score, in Korean.
         comparison: Rows under `COMPARISON_HEAD`.
+        attributes: Rows under `ATTRIBUTE_HEAD`.
         facts: Goes into `scores.json`.
     """
 
     sources: Mapping[str, str]
     baseline: str = ""
     comparison: Sequence[Sequence[str]] = ()
+    attributes: Sequence[Sequence[str]] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -115,6 +118,7 @@ def _page(folder: Path, sheet: ScoreSheet, pairs: CaptionPairs, parts: ReportPar
             if parts.comparison
             else []
         ),
+        *(["## 그려 낸 장면의 속성", markdown_table(ATTRIBUTE_HEAD, parts.attributes)] if parts.attributes else []),
         "## 다양성",
         markdown_table(["", "예측", "정답"], write_diversity(sheet.diversity)),
     ]

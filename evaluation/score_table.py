@@ -8,7 +8,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from .caption_files import CaptionNote
-from .score_words import COMPARISON_HEAD, COMPARISON_KO, SCORE_HEAD, SIGNATURES_KO, write_diversity, write_score
+from .score_words import (
+    ATTRIBUTE_HEAD,
+    COMPARISON_HEAD,
+    COMPARISON_KO,
+    SCORE_HEAD,
+    SIGNATURES_KO,
+    write_diversity,
+    write_score,
+)
 from .scoring import ScoreSheet
 
 
@@ -19,18 +27,22 @@ def print_scores(
     notes: Sequence[CaptionNote],
     baseline: str,
     comparison: Sequence[Sequence[str]],
+    attributes: Sequence[Sequence[str]] = (),
 ) -> None:
     """Scores beside their floors, variety, alarms, a second system, the published score, and what numbers depend on.
 
     Args:
         baseline: About the published score; "" to leave it out.
         comparison: Rows under `COMPARISON_HEAD`; none without a second system.
+        attributes: Rows under `ATTRIBUTE_HEAD`; of generated scenes only.
     """
     rows = [write_score(score) for score in sheet.scores.values()]
     _print_table(console, f"영상 {len(sheet.ids):,}개", SCORE_HEAD, rows)
     constant = sheet.constant_caption
     _say(console, f"모두 같은 설명: {constant if len(constant) <= 200 else constant[:199] + '…'}\n", "dim")
     _print_table(console, "다양성", ("", "예측", "정답"), write_diversity(sheet.diversity))
+    if attributes:
+        _print_table(console, "그려 낸 장면의 속성", ATTRIBUTE_HEAD, attributes)
     for alarm in sheet.alarms:
         _say(console, f"{alarm.code}: {alarm.message_ko}", "bold red")
     for note in notes:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 
 from .intervals import Comparison
+from .scene_accuracy import AttributeMatch
 from .scoring import Score
 
 METRICS_KO = {
@@ -20,6 +21,20 @@ COMPARISON_KO = (
     "첫째는 예측 파일, 둘째는 비교 파일의 점수이고 차이는 첫째 - 둘째입니다."
     " 차이의 신뢰 구간이 0을 포함하면 어느 쪽이 낫다고 할 수 없습니다."
 )
+ATTRIBUTE_HEAD = ("속성", "재현율", "정밀도", "재현율(영상을 뒤섞음)", "정밀도(영상을 뒤섞음)")
+ATTRIBUTES_KO = {
+    "place": "장소",
+    "time": "시간대",
+    "weather": "날씨",
+    "season": "계절",
+    "camera": "카메라 움직임",
+    "thing": "움직이는 것",
+    "landmark": "눈에 띄는 것",
+    "colour": "색",
+    "direction": "방향",
+    "speed": "빠르기",
+    "position": "위치",
+}
 SIGNATURES_KO = "점수가 달라지는 조건을 모두 적은 것입니다. 서명이 같은 점수끼리만 견줄 수 있습니다."
 DIVERSITY_KO = {
     "unique": "서로 다른 설명의 비율",
@@ -54,6 +69,17 @@ def write_comparison(first: Score, second: Score, comparison: Comparison) -> lis
         f"{comparison.difference:+.4f}",
         f"{comparison.low:+.4f} ~ {comparison.high:+.4f}",
         f"{comparison.p_value:.3f}",
+    ]
+
+
+def write_attributes(matches: Mapping[str, AttributeMatch]) -> list[list[str]]:
+    """Rows under `ATTRIBUTE_HEAD`."""
+    return [
+        [
+            ATTRIBUTES_KO.get(name, name),
+            *map(write_number, (match.recall, match.precision, match.shuffled_recall, match.shuffled_precision)),
+        ]
+        for name, match in matches.items()
     ]
 
 

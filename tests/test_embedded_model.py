@@ -3,7 +3,8 @@
 import pytest
 
 from corpus.scenes import HELD_OUT_SEED, sample_scene
-from evaluation.scene_accuracy import caption_clips, scene_scores
+from evaluation.generation import caption_clips
+from evaluation.scene_accuracy import scene_scores
 from modeling.captioner import EMBEDDED_MODEL, load_captioner
 from training.scene_clips import draw_clip
 

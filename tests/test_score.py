@@ -9,6 +9,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from corpus.records import caption_record
+from corpus.scene_captions import describe
+from corpus.scenes import sample_scene
 from score import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,3 +100,22 @@ def test_the_numbers_in_the_document_are_measured(capsys):
     exec(compile(snippet, "docs/scoring.md", "exec"), {})
     printed = capsys.readouterr().out.strip()
     assert f"```text\n{printed}\n```" in text
+
+
+def test_captions_of_drawn_scenes_are_checked_attribute_by_attribute(tmp_path):
+    captions = [describe(sample_scene(seed)) for seed in range(12)]
+    rows = [
+        caption_record(str(seed), f"{seed}.mp4", caption, source="scenes", seed=seed).row()
+        for seed, caption in enumerate(captions)
+    ]
+    (tmp_path / "val.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    said = write(tmp_path / "said.jsonl", {str(seed): captions[0] for seed in range(12)})
+    done = run_score(said, tmp_path / "val.jsonl", "--output", tmp_path / "out", "--resamples", "50")
+    assert done.exit_code == 0, done.output
+    assert "카메라 움직임" in done.stdout
+    assert "카메라 움직임" in (tmp_path / "out/report/report.md").read_text("utf-8")
+    found = json.loads((tmp_path / "out/report/scores.json").read_text("utf-8"))["attributes"]
+    assert found["place"]["recall"] == found["place"]["shuffled_recall"] < 0.5  # one caption for all
+    right = write(tmp_path / "right.jsonl", dict(zip(map(str, range(12)), captions)))
+    facts = json.loads(run_score(right, tmp_path / "val.jsonl", "--json", "--resamples", "50").stdout)
+    assert {match["recall"] for match in facts["attributes"].values()} == {1.0}

@@ -13,7 +13,7 @@ import pytest
 import torch
 from loopback_hub import LoopbackHub
 from peft import PeftModel
-from record_files import records_of, write_clips
+from record_files import records_of, write_clips, write_image
 from safetensors.torch import load_file
 from small_models import small_pair
 from transformers import AutoProcessor
@@ -80,6 +80,17 @@ def test_full_training_leaves_a_whole_model_and_the_tower_alone(room, tmp_path):
     before, after = (load_file(folder / "model.safetensors") for folder in (room / "model", tmp_path / "model"))
     still = {name for name in before if torch.equal(before[name], after[name])}
     assert still == {name for name in before if ".vision_tower." in name}
+
+
+def test_images_and_videos_train_together(room, tmp_path):
+    images = [write_image(tmp_path / f"photo-{seed}.png", seed=seed) for seed in range(3)]
+    rows = [json.dumps(record.row(), ensure_ascii=False) + "\n" for record in records_of(images)]
+    (tmp_path / "photos.jsonl").write_text("".join(rows), encoding="utf-8")
+    steps = ["--max_steps", "3", "--stage", "align", "--per_device_train_batch_size", "4"]
+    command = flags(room, tmp_path / "out", *steps)
+    at = command.index("--data") + 2
+    assert main([*command[:at], str(tmp_path / "photos.jsonl"), *command[at:]]) == 0
+    assert json.loads((tmp_path / "out" / "align" / "finished.json").read_text())["train"] == 11
 
 
 def test_the_cache_changes_no_weight(room, tmp_path):
@@ -158,7 +169,7 @@ def test_bad_clips_are_left_out_and_counted_and_strict_stops(room, tmp_path, cap
     assert "2개" in said and "E_EMPTY 1" in said
     assert json.loads((tmp_path / "out" / "align" / "finished.json").read_text())["bad_samples"] == 2
     with pytest.raises(SettingsError, match="2 clips cannot be read"):
-        main(flags(bad, tmp_path / "strict", *steps, "--strict", "true"))
+        main(flags(bad, tmp_path / "strict", *steps, "--strict"))
 
 
 def test_out_of_memory_halves_the_batch_and_keeps_the_step(room, tmp_path, monkeypatch, caplog):
@@ -197,7 +208,7 @@ def test_no_secret_and_no_pickled_settings_are_left_behind(room, tmp_path, monke
 
 
 def test_a_dry_run_plans_and_writes_nothing(tmp_path, capsys):
-    assert main(["--preset", "t4", "--output", str(tmp_path / "out"), "--dry_run", "true"]) == 0
+    assert main(["--preset", "t4", "--output", str(tmp_path / "out"), "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "Qwen/Qwen3-4B-Instruct-2507" in said and "qlora" in said and "GiB" in said
     assert not (tmp_path / "out").exists()

@@ -5,7 +5,8 @@ import logging
 from transformers import TrainerCallback
 
 from corpus.scenes import HELD_OUT_SEED, sample_scene
-from evaluation.scene_accuracy import caption_clips, scene_scores
+from evaluation.generation import caption_clips
+from evaluation.scene_accuracy import scene_scores
 from processing.pipeline_kocap import KoCapPipeline
 
 from .scene_clips import draw_clip
