@@ -21,6 +21,7 @@ from accelerate import PartialState
 import modeling  # noqa: F401  registers KoCap with the Auto classes
 import processing  # noqa: F401
 from corpus.records import RecordError
+from processing.video_errors_kocap import VideoError
 from serving.hub_push import PushError
 from serving.run_publishing import push_run, write_cards
 from training.run_records import hold_out, read_all
@@ -87,6 +88,6 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         sys.exit(main(sys.argv[1:]))
-    except (SettingsError, RecordError, NonFiniteLossError, PushError, OSError) as error:
+    except (SettingsError, RecordError, VideoError, NonFiniteLossError, PushError, OSError) as error:
         print(f"{getattr(error, 'message_ko', '학습하지 못했습니다.')}\n  {error}", file=sys.stderr)
         sys.exit(1)

@@ -151,7 +151,7 @@ class _Clip:
         stream, picture = self._reader.stream, self._reader.picture
         check_pixels(picture.width, picture.height, opener.name, opener.limits)
         self.facts = VideoFacts(
-            duration_s=round(max(self._reader.duration_s, 1 / frame_rate(stream)), 6),
+            duration_s=max(round(max(self._reader.duration_s, 1 / frame_rate(stream)), 6), 1e-6),
             width=picture.width,
             height=picture.height,
             average_fps=float(stream.average_rate) if stream.average_rate else None,

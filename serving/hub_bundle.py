@@ -81,14 +81,19 @@ def bundle(checkpoint: Path, out: Path) -> Path:
         new.mkdir()
         for name in names:
             shutil.copyfile(checkpoint / name, new / name)
-        for name, code in flat_code().items():
-            (new / name).write_text(code, encoding="utf-8")
-        _point_to_code(new)
+        add_code(new)
         _prove_elsewhere(new)
         if out.exists():
             out.rename(Path(room) / "replaced")
         new.rename(out)
     return out
+
+
+def add_code(folder: Path) -> None:
+    """Lay the code flat beside a checkpoint and point to it, so that it loads with `trust_remote_code=True`."""
+    for name, code in flat_code().items():
+        (folder / name).write_text(code, encoding="utf-8")
+    _point_to_code(folder)
 
 
 def flat_code() -> dict[str, str]:

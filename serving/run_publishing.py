@@ -12,6 +12,7 @@ from transformers import TrainingArguments
 from training.run_settings import RunSettings
 from training.run_start import read_finished
 
+from .hub_bundle import add_code
 from .hub_push import push_adapter, push_checkpoint
 from .model_card import Metric, RunFacts, write_card
 
@@ -38,7 +39,7 @@ def made_by(settings: RunSettings, stage: str) -> Path:
 def write_cards(
     settings: RunSettings, arguments: dict[str, TrainingArguments], base: str, command: Sequence[str]
 ) -> None:
-    """Write README.md into what every stage has made.
+    """Write README.md into what every stage has made, and its code beside every whole model.
 
     Args:
         arguments: Of every stage that ran.
@@ -47,9 +48,12 @@ def write_cards(
     """
     for stage, told in arguments.items():
         facts = read_finished(Path(told.output_dir))
+        made = made_by(settings, stage)
+        if made.name != "adapter":
+            add_code(made)
         origin = settings.model or settings.text or settings.tier.text
         write_card(
-            made_by(settings, stage),
+            made,
             RunFacts(
                 base_id=origin if stage == "align" else base,
                 kind=settings.kind,

@@ -20,6 +20,7 @@ from transformers import AutoProcessor
 
 import training.stages as stages
 from modeling.modeling_kocap import KoCapForConditionalGeneration
+from serving.vllm_preflight import check_folder
 from train import COLLAPSED, TOLD_TO_STOP, main
 from training.run_settings import SettingsError
 from training.trainer import KoCapTrainer, NonFiniteLossError, halve_batch
@@ -70,6 +71,7 @@ def test_both_stages_move_what_they_should_and_leave_what_loads(room, tmp_path, 
     assert model.peft_config["default"].r == 2
     assert any(weight.any() for name, weight in adapter_weights(tmp_path).items() if "lora_B" in name)
     AutoProcessor.from_pretrained(tmp_path / "adapter")
+    assert check_folder(tmp_path / "adapter").servable  # its base is a bundle
     for folder in ("base", "adapter"):
         assert "train.py" in (tmp_path / folder / "README.md").read_text(encoding="utf-8")
     assert "학습" in capsys.readouterr().out
@@ -188,6 +190,18 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_step(room, tmp_path, monke
     assert caplog.text.count("out of memory") == 2  # 8, 4, 2
     first, second = (load_file(tmp_path / name / "base" / "model.safetensors") for name in ("fits", "halved"))
     torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
+
+
+def test_a_clip_that_never_fits_is_said_with_a_way_out(room, tmp_path, monkeypatch):
+    class NoDevice(KoCapTrainer):
+        """Holds nothing."""
+
+        def compute_loss(self, model, inputs, *args, **kwargs):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(stages, "KoCapTrainer", NoDevice)
+    with pytest.raises(SettingsError, match="--num_frames"):
+        main(flags(room, tmp_path, "--max_steps", "2", "--stage", "align"))
 
 
 @pytest.mark.parametrize(("batch", "accumulation"), [(8, 2), (7, 1), (3, 3), (2, 1), (1, 5)])

@@ -19,6 +19,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 from tqdm import tqdm
 from transformers import AutoProcessor, TrainingArguments
 
+from configuration.gpu_tiers import CAPTION_TOKENS
 from corpus.records import Record
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 
@@ -82,14 +83,21 @@ def run_stage(
         resume: Complete checkpoint to go on from.
     Raises:
         NonFiniteLossError: If the loss becomes NaN or infinite.
-        SettingsError: With `settings.strict`, if a clip cannot be read.
+        SettingsError: If a single clip does not fit into memory; with `settings.strict`, if a clip cannot be read.
     """
     while True:
         try:
             return _train(settings, stage, base, data, arguments, resume)
         except RuntimeError as error:  # torch's out of memory is one
-            if not should_reduce_batch_size(error) or arguments.per_device_train_batch_size == 1:
+            if not should_reduce_batch_size(error):
                 raise
+            if arguments.per_device_train_batch_size == 1:
+                raise SettingsError(
+                    "a single clip does not fit into memory. Take fewer frames (--num_frames), --adapter qlora, a"
+                    " smaller --rank or a smaller language model (--text)",
+                    "영상 하나도 메모리에 들어가지 않습니다. --num_frames나 --rank를 줄이거나,"
+                    " --adapter qlora 또는 더 작은 언어 모델(--text)을 써 보세요.",
+                ) from error
             release_memory()
             resume = find_resumable(Path(arguments.output_dir)) or resume
             smaller, accumulation = halve_batch(
@@ -215,6 +223,7 @@ def _add_watch(settings, stage, trainer, processor, held_out: RecordClips, colla
         output=Path(trainer.args.output_dir) / "report",
         every=settings.watch_every,
         stop=settings.stop_on_collapse,
+        max_new_tokens=CAPTION_TOKENS,
         facts={"단계": stage, "프리셋": settings.preset, "학습 영상": f"{len(trainer.train_dataset)}개"},
     )
     watch.log = trainer.log
