@@ -97,8 +97,8 @@ def push_run(settings: RunSettings, base: str) -> list[str]:
 def _metrics(look: dict[str, Any] | None) -> list[Metric]:
     if look is None:
         return []
-    names = {"low": "low", "high": "high", "constant": "constant", "shuffled": "shuffled", "signature": "signature"}
-    return [Metric(name="meteor", value=look["meteor"], **{n: look[f"meteor_{key}"] for n, key in names.items()})]
+    names = ("low", "high", "constant", "shuffled", "signature")
+    return [Metric(name="meteor", value=look["meteor"], **{name: look[f"meteor_{name}"] for name in names})]
 
 
 def _plain(value: Any) -> Any:

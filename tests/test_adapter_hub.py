@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from adapter_files import save_random_adapter, with_settings
 from huggingface_hub import HfApi
 from loopback_hub import Blob, LoopbackHub
 
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 from serving.hub_push import PushError, push_adapter
-from training.adapters import add_adapter
 
 ROOT = Path(__file__).parents[1]
 CANARY = "hf_C4naryC4naryC4naryC4naryC4naryC4na"
@@ -33,13 +33,7 @@ def base(tiny_checkpoint, tmp_path_factory) -> Path:
 def adapter(base, tmp_path_factory) -> Path:
     """As a Trainer leaves it, secrets included."""
     folder = tmp_path_factory.mktemp("trained") / "adapter"
-    model = add_adapter(KoCapForConditionalGeneration.from_pretrained(base), "lora", rank=2)
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(torch.randn_like(parameter), alpha=0.3)
-    model.save_pretrained(folder)
+    save_random_adapter(KoCapForConditionalGeneration.from_pretrained(base), "lora", folder, scale=0.3)
     for name in ("training_args.bin", "optimizer.pt", "rng_state.pth", "trainer_state.json", "train.log"):
         (folder / name).write_text(CANARY)
     return folder
@@ -115,13 +109,6 @@ def refused(adapter: Path, api: HfApi, repo_id: str = ADAPTER, **kwargs) -> str:
     assert CANARY not in message and repo_id in message
     assert f"publish.py push {adapter} {repo_id}" in message and "다시 실행하세요" in message
     return message
-
-
-def with_settings(adapter: Path, out: Path, **settings) -> Path:
-    shutil.copytree(adapter, out)
-    config = json.loads((out / "adapter_config.json").read_text()) | settings
-    (out / "adapter_config.json").write_text(json.dumps(config))
-    return out
 
 
 def test_a_base_that_a_stranger_cannot_load_is_refused(hub, api, adapter, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from adapter_files import save_random_adapter
 from transformers import AutoModel, AutoProcessor
 from typer.testing import CliRunner
 
@@ -15,7 +16,7 @@ from modeling.modeling_kocap import KoCapForConditionalGeneration
 from publish import app
 from serving.adapter_merge import MergeError, apply_adapter, find_base, merge
 from serving.hub_bundle import BundleError
-from training.adapters import KINDS, add_adapter, quantization_config
+from training.adapters import KINDS, quantization_config
 
 IDS = torch.arange(5, 29)[None]
 
@@ -32,18 +33,8 @@ def adapters(tiny_checkpoint, tmp_path_factory) -> dict[str, Path]:
         config = quantization_config(kind, torch.float32)
         model = KoCapForConditionalGeneration.from_pretrained(base, quantization_config=config)
         folders[kind] = room / kind
-        save_random_adapter(model, kind, folders[kind])
+        save_random_adapter(model, kind, folders[kind], scale=0.1)
     return folders
-
-
-def save_random_adapter(model, kind: str, folder: Path) -> None:
-    model = add_adapter(model, kind, rank=2)
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    model.save_pretrained(folder)
 
 
 def logits(model) -> torch.Tensor:
@@ -68,7 +59,7 @@ def test_merge_writes_a_whole_bundle_in_the_precision_of_the_base(adapters, tmp_
     shutil.copytree(adapters["base"], half)
     base = KoCapForConditionalGeneration.from_pretrained(half, dtype=torch.bfloat16)
     base.save_pretrained(half)
-    save_random_adapter(base, "dora", tmp_path / "adapter")
+    save_random_adapter(base, "dora", tmp_path / "adapter", scale=0.1)
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     config |= {"base_model_name_or_path": str(half), "revision": weights_revision(half)}
     (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config))

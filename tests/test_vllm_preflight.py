@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from adapter_files import with_settings
 from peft import LoraConfig, WaveFTConfig, get_peft_model
 from typer.testing import CliRunner
 
@@ -41,13 +42,6 @@ def save(base: Path, folder: Path, *, rank: int = 8, config=None) -> Path:
     return folder
 
 
-def change(adapter: Path, out: Path, **settings) -> Path:
-    shutil.copytree(adapter, out)
-    config = json.loads((out / "adapter_config.json").read_text()) | settings
-    (out / "adapter_config.json").write_text(json.dumps(config))
-    return out
-
-
 def test_a_plain_adapter_and_a_bundle_are_servable(base, plain):
     report = check_folder(plain)
     assert report.servable and not report.findings
@@ -57,7 +51,7 @@ def test_a_plain_adapter_and_a_bundle_are_servable(base, plain):
 
 @pytest.mark.parametrize(("rank", "flag"), [(16, None), (17, "32"), (64, "64"), (300, "320")])
 def test_a_large_rank_needs_a_flag(plain, tmp_path, rank, flag):
-    report = check_folder(change(plain, tmp_path / "adapter", r=rank))
+    report = check_folder(with_settings(plain, tmp_path / "adapter", r=rank))
     assert report.servable
     assert (f"--max-lora-rank {flag}" in report.command) == (flag is not None)
     assert [finding.code for finding in report.findings] == (["rank"] if flag else [])
@@ -96,13 +90,13 @@ def test_what_peft_saves_and_vllm_refuses(base, tmp_path, config, code):
     ],
 )
 def test_settings_that_cannot_be_served(plain, tmp_path, settings, code):
-    report = check_folder(change(plain, tmp_path / "adapter", **settings))
+    report = check_folder(with_settings(plain, tmp_path / "adapter", **settings))
     assert [finding.code for finding in report.findings if finding.blocks] == [code]
 
 
 def test_a_base_without_code_is_no_base(tiny_checkpoint, plain, tmp_path):
     """The checkpoint as training saves it; `publish.py bundle` is the way out."""
-    adapter = change(plain, tmp_path / "adapter", base_model_name_or_path=str(tiny_checkpoint))
+    adapter = with_settings(plain, tmp_path / "adapter", base_model_name_or_path=str(tiny_checkpoint))
     for folder in (adapter, tiny_checkpoint):
         (finding,) = check_folder(folder).findings
         assert finding.code == "auto_map" and "publish.py bundle" in finding.message_ko
@@ -117,7 +111,7 @@ def test_pickles_are_no_adapter(plain, tmp_path):
 def test_the_command_answers_in_korean_and_with_its_exit_code(plain, tmp_path):
     good = CliRunner().invoke(app, ["check", str(plain)])
     assert good.exit_code == 0 and "서비스할 수 있습니다" in good.output and "vllm serve" in good.output
-    bad = CliRunner().invoke(app, ["check", str(change(plain, tmp_path / "adapter", use_dora=True))])
+    bad = CliRunner().invoke(app, ["check", str(with_settings(plain, tmp_path / "adapter", use_dora=True))])
     assert bad.exit_code == 1 and "DoRA" in bad.output and "publish.py merge" in bad.output
     assert "서비스할 수 없습니다" in bad.output
     assert CliRunner().invoke(app, ["check", str(tmp_path)]).exit_code == 1

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from corpus.report_pages import write_whole
+
 logger = logging.getLogger(__name__)
 
 FILE_LIST = "complete.json"
@@ -19,9 +21,7 @@ SENTINEL = "checkpoint-is-incomplete.txt"  # transformers leaves it while it sav
 def mark_complete(checkpoint: Path) -> None:
     """Write the list of a finished checkpoint's files and their sizes in bytes, at once or not at all."""
     sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in _files(checkpoint)}
-    draft = checkpoint / f"{FILE_LIST}.part"
-    draft.write_text(json.dumps(sizes, indent=1, sort_keys=True), encoding="utf-8")
-    draft.replace(checkpoint / FILE_LIST)
+    write_whole(checkpoint / FILE_LIST, json.dumps(sizes, indent=1, sort_keys=True).encode())
 
 
 def missing_files(checkpoint: Path) -> list[str]:
@@ -50,5 +50,5 @@ def find_resumable(run_folder: Path) -> Path | None:
 
 
 def _files(checkpoint: Path) -> list[Path]:
-    ours = (FILE_LIST, f"{FILE_LIST}.part", SENTINEL)  # the sentinel goes after the list is written
+    ours = (FILE_LIST, f"{FILE_LIST}.partial", SENTINEL)  # the sentinel goes after the list is written
     return [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name not in ours]

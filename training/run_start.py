@@ -9,6 +9,7 @@ from transformers import AutoConfig, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from configuration.memory_plan import describe
+from corpus.report_pages import write_whole
 
 from .base_checkpoint import assemble, copy_checkpoint
 from .checkpoints import find_resumable, missing_files
@@ -99,9 +100,7 @@ def is_finished(stage_folder: Path) -> bool:
 
 def mark_finished(stage_folder: Path, facts: dict) -> None:
     """Note the end of a stage, with what is worth knowing about it."""
-    draft = stage_folder / f".{FINISHED_FILE}.part"
-    draft.write_text(json.dumps(facts, ensure_ascii=False, indent=1), encoding="utf-8")
-    draft.replace(stage_folder / FINISHED_FILE)
+    write_whole(stage_folder / FINISHED_FILE, json.dumps(facts, ensure_ascii=False, indent=1).encode())
 
 
 def read_finished(stage_folder: Path) -> dict:

@@ -98,19 +98,19 @@ def run_stage(
                     "영상 하나도 메모리에 들어가지 않습니다. --num_frames나 --rank를 줄이거나,"
                     " --adapter qlora 또는 더 작은 언어 모델(--text)을 써 보세요.",
                 ) from error
-            release_memory()
-            resume = find_resumable(Path(arguments.output_dir)) or resume
-            smaller, accumulation = halve_batch(
-                arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps
-            )
-            logger.warning(
-                "out of memory with %d clips at once; beginning again with %d, %d times a step",
-                arguments.per_device_train_batch_size,
-                smaller,
-                accumulation,
-            )
-            arguments.per_device_train_batch_size = smaller
-            arguments.gradient_accumulation_steps = accumulation
+        release_memory()  # outside of `except`, where the error still holds what did not fit
+        resume = find_resumable(Path(arguments.output_dir)) or resume
+        smaller, accumulation = halve_batch(
+            arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps
+        )
+        logger.warning(
+            "out of memory with %d clips at once; beginning again with %d, %d times a step",
+            arguments.per_device_train_batch_size,
+            smaller,
+            accumulation,
+        )
+        arguments.per_device_train_batch_size = smaller
+        arguments.gradient_accumulation_steps = accumulation
 
 
 def _train(

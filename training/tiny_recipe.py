@@ -157,7 +157,7 @@ def make_tiny(settings: RunSettings, flags: Sequence[str]) -> bool:
         history += [entry | {"step": done + entry["step"]} for entry in read_finished(folder)["log"]]
     model.to(torch.bfloat16).save_pretrained(output)
     processor.save_pretrained(output)
-    plot_run([entry for entry in history if "loss" in entry or "watch_place" in entry], output / "training.png")
+    plot_run(history, output / "training.png")
     logger.info("saved %s: %.2f M parameters", output, sum(p.numel() for p in model.parameters()) / 1e6)
     return True
 
