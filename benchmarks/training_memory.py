@@ -24,7 +24,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from run_record import save_result
 from torch import nn
-from training.adapters import add_adapter
 from transformers import AutoModel, PreTrainedModel, Qwen3Config, SiglipVisionConfig
 
 from configuration.configuration_kocap import KoCapConfig
@@ -32,6 +31,7 @@ from configuration.gpu_tiers import CAPTION_TOKENS, TIERS, GpuTier
 from configuration.memory_plan import GIB, MemoryPlan, count_tokens_per_frame, plan_memory
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 from modeling.projector_kocap import Projector
+from training.adapters import add_adapter
 
 STEPS = 20
 WARM_UP = 3  # steps that are not timed
