@@ -6,14 +6,14 @@ Composes transformers' own models. Follows the conventions of transformers' LLaV
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
+from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, CausalLMOutputWithPast
 from transformers.utils import can_return_tuple, torch_compilable_check
 
 from configuration.configuration_kocap import KoCapConfig
@@ -39,29 +39,12 @@ NOT_QUANTISED = [
     "lm_head",
 ]
 
+_PASSED_ON = {field.name for field in fields(CausalLMOutputWithPast)}
+
 VISION_INPUTS = {
     "image": ("pixel_values", "image_features"),
     "video": ("pixel_values_videos", "pixel_values_videos_mask", "video_features"),
 }
-
-
-@dataclass
-class KoCapOutput(ModelOutput):
-    """What `KoCapForConditionalGeneration` returns.
-
-    Args:
-        loss: `[]`, mean cross-entropy over the labels that are not -100, when labels were given.
-        logits: `[B, L, vocab_size]`.
-        past_key_values: The key-value cache.
-        hidden_states: Per layer `[B, L, D]`, when asked for.
-        attentions: Per layer `[B, heads, L, L]`, when asked for.
-    """
-
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    past_key_values: object | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
-    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 class KoCapPreTrainedModel(PreTrainedModel):
@@ -69,7 +52,7 @@ class KoCapPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     input_modalities = ("image", "video", "text")  # pyright: ignore[reportAssignmentType]
     supports_gradient_checkpointing = True
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = ["cache", "past_key_values"]  # transformers 5.24 renamed the latter
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -251,7 +234,6 @@ class KoCapModel(KoCapPreTrainedModel):
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values=None,
         inputs_embeds: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
         pixel_values_videos: torch.Tensor | None = None,
@@ -306,7 +288,6 @@ class KoCapModel(KoCapPreTrainedModel):
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             use_cache=use_cache,
             return_dict=True,
             **kwargs,
@@ -389,7 +370,6 @@ class KoCapForConditionalGeneration(KoCapPreTrainedModel, GenerationMixin):
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values=None,
         inputs_embeds: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
         pixel_values_videos: torch.Tensor | None = None,
@@ -400,7 +380,7 @@ class KoCapForConditionalGeneration(KoCapPreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         **kwargs,
-    ) -> KoCapOutput:
+    ) -> CausalLMOutputWithPast:
         """As `KoCapModel.forward`, then the head.
 
         Args:
@@ -413,7 +393,6 @@ class KoCapForConditionalGeneration(KoCapPreTrainedModel, GenerationMixin):
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             pixel_values=pixel_values,
             pixel_values_videos=pixel_values_videos,
@@ -431,13 +410,9 @@ class KoCapForConditionalGeneration(KoCapPreTrainedModel, GenerationMixin):
             loss = self.loss_function(
                 logits=logits, labels=labels[:, keep], vocab_size=self.config.text_config.vocab_size, **kwargs
             )
-        return KoCapOutput(
-            loss=loss,
-            logits=logits,
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
+        # The key-value cache keeps the name that this transformers gives it: `past_key_values`, from 5.24 on `cache`.
+        passed_on = {name: value for name, value in outputs.items() if name in _PASSED_ON}
+        return CausalLMOutputWithPast(loss=loss, logits=logits, **passed_on)
 
     def prepare_inputs_for_generation(self, input_ids, is_first_iteration: bool = False, **kwargs):
         """Drop what the prefill has consumed: images and videos are in the cache from the second step on."""
@@ -478,4 +453,4 @@ def _repeat_by_row(rows: torch.Tensor, inputs: dict[str, torch.Tensor], times: i
     return torch.cat([(owners == row).nonzero()[:, 0].repeat(times) for row in owners.unique()])
 
 
-__all__ = ["KoCapForConditionalGeneration", "KoCapModel", "KoCapOutput", "KoCapPreTrainedModel"]
+__all__ = ["KoCapForConditionalGeneration", "KoCapModel", "KoCapPreTrainedModel"]
