@@ -94,7 +94,7 @@ def _landmark_clause(rng: np.random.Generator, landmark: Landmark, side: str) ->
 
 
 def _scenery(rng: np.random.Generator, place: Place) -> list[str]:
-    """Every phrase of a place in a random order, those that end like an earlier one last."""
+    """Every phrase of a place in the order they are taken: at random, those that end like an earlier one last."""
     phrases, fresh, alike = SCENERY[place], [], []
     for k in rng.permutation(len(phrases)):
         ends = {_verb(phrase) for phrase in fresh}
@@ -133,6 +133,7 @@ def describe(scene: Scene) -> str:
     while extra and sum(map(_printed, [opening, *scenery, *landmark, *movers, *air, camera])) < wanted:
         clause = extra.pop(0)
         (air if clause in light else scenery).append(clause)
+    scenery.sort(key=SCENERY[scene.place].index)  # in one order: a small model can tell what it has told
 
     middle = _arrange(rng, scenery, landmark, movers, air)
     middle.insert(int(rng.choice([0, len(middle) // 2, len(middle), len(middle)])), camera)

@@ -18,15 +18,19 @@ def scene_scores(captions: Sequence[str], scenes: Sequence[Scene]) -> dict[str, 
     """Accuracy per attribute, the same with captions moved to other videos, and the share of unique captions.
 
     What a scene shows is what its reference caption names. Place, time, weather, season and camera count when the
-    caption names the true value and no other; of things, colours, directions, speeds and landmarks it is the mean share
-    found.
+    caption names the true value and no other; the main thing, the nearest that moves, counts when it is named among
+    others; of things, colours, directions, speeds and landmarks it is the mean share found.
 
     Returns:
         `unique`, then every attribute, then `shuffled_...` for each: what the same captions score when every one of
         them stands beside another video. A generic caption scores the same on both.
     """
     named = [named_attributes(caption) for caption in captions]
-    truths = [named_attributes(describe(scene)) for scene in scenes]
+    truths = [
+        named_attributes(describe(scene)) | {"main_thing": {str(scene.movers[-1].thing)}}  # they stand back to front
+        for scene in scenes
+    ]
+    named = [found | {"main_thing": found["thing"]} for found in named]
     moved = truths[1:] + truths[:1]  # scenes are independent, so any derangement is a fair shuffle
     scores = {"unique": len(set(captions)) / len(captions)}
     for prefix, references in (("", truths), ("shuffled_", moved)):

@@ -83,7 +83,7 @@ def test_tokenizer_packs_korean_well():
 
 def test_plot_run_writes_a_picture(tmp_path):
     history = [{"step": step, "loss": 7.0 / step} for step in range(1, 20)]
-    names = ("place", "time", "weather", "camera", "thing", "unique")
+    names = ("place", "time", "weather", "camera", "main_thing", "thing", "unique")
     history.append({"step": 10} | {f"watch_{name}": 0.5 for name in names})
     plot_run(history, tmp_path / "run.png")
     assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
@@ -91,7 +91,7 @@ def test_plot_run_writes_a_picture(tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "from_nothing", "frames"),
-    [([], True, 64_000), ([], False, 0), (["--frames", "0"], True, 0), (["--frames", "32"], False, 32)],
+    [([], True, 36_000), ([], False, 0), (["--frames", "0"], True, 0), (["--frames", "32"], False, 32)],
 )
 def test_a_checkpoint_needs_no_first_frames_unless_they_are_asked_for(given, from_nothing, frames):
     assert read_recipe(given, from_nothing=from_nothing).frames == frames
@@ -103,15 +103,36 @@ def test_the_recipe_refuses_what_it_does_not_know():
 
 
 def test_phases_share_no_scene_and_go_on_where_the_frames_ended():
-    arguments = ["--frames", "10", "--clips", "30", "--camera_clips", "5", "--first_seed", "100"]
+    arguments = [
+        "--frames",
+        "10",
+        "--fact_clips",
+        "16",
+        "--camera_clips",
+        "5",
+        "--clips",
+        "14",
+        "--first_seed",
+        "100",
+        "--batch_size",
+        "2",
+    ]
     run = read_recipe(arguments, from_nothing=True)
     phases = list_phases(run, num_frames=2, image_size=8)
     seen = {phase: [clips[index] for index in range(len(clips))] for phase, clips in phases.items()}
     assert [clip["seed"] for clips in seen.values() for clip in clips] == list(range(110, 145))
     asked = {phase: {said(clip)[0] for clip in clips} for phase, clips in seen.items()}
-    assert list(asked) == ["first-captions", "camera", "captions"]
+    assert list(asked) == ["facts", "camera", "captions"]
+    assert asked["facts"] == {BRIEF_PROMPT}  # it can't compare frames before it can speak
     assert asked["camera"] == {CAMERA_PROMPT}
-    assert CAMERA_PROMPT not in asked["first-captions"]  # it can't compare frames before it can speak
+    assert CAPTION_PROMPT in asked["captions"]
+
+
+def test_a_block_of_clips_is_asked_the_same():
+    clips = SceneClips(64, num_frames=1, image_size=8, short_share=(0.5, 0.5), block=8)
+    prompts = [said(clips[index])[0] for index in range(64)]
+    assert all(len(set(prompts[first : first + 8])) == 1 for first in range(0, 64, 8))
+    assert len(set(prompts)) == 3
 
 
 @pytest.mark.slow
@@ -131,7 +152,7 @@ def test_train_makes_a_checkpoint_and_goes_on_from_it(tmp_path):
         "0",
     ]
     first, second = tmp_path / "first", tmp_path / "second"
-    from_nothing = [*command, "--frames", "32", "--camera_clips", "64", "--output", str(first)]
+    from_nothing = [*command, "--frames", "32", "--fact_clips", "32", "--camera_clips", "64", "--output", str(first)]
     subprocess.run(from_nothing, cwd=ROOT, check=True, capture_output=True, timeout=500)
     assert {"model.safetensors", "config.json", "processor_config.json", "training.png"} <= {
         p.name for p in first.iterdir()

@@ -21,7 +21,7 @@ def plot_run(log_history: list[dict], path: Path) -> None:
     axes[0, 0].plot(*zip(*losses))
     axes[0, 0].set(xlabel="step", ylabel="loss (answer tokens)", yscale="log", title="training loss")
     if watched:
-        for name in ("place", "time", "weather", "camera", "thing", "unique"):
+        for name in ("place", "time", "weather", "camera", "main_thing", "thing", "unique"):
             steps = [entry["step"] for entry in watched]
             axes[0, 1].plot(steps, [entry[f"watch_{name}"] for entry in watched], label=name)
         axes[0, 1].set(xlabel="step", ylim=(0, 1.02), title="held-out scenes: named correctly")

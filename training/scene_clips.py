@@ -37,6 +37,7 @@ class SceneClips(Dataset):
         short_share: Share of short answers at the first and at the last index.
         camera_share: Share of questions about the camera among the short ones.
         ends_only: Show only the first and the last of the frames.
+        block: Clips in a row that are asked the same; with a batch's size, no short answer is padded to a caption.
 
     Raises:
         ValueError: If the seeds reach into those held out for evaluation.
@@ -52,6 +53,7 @@ class SceneClips(Dataset):
         short_share: tuple[float, float] = (0.0, 0.0),
         camera_share: float = 0.5,
         ends_only: bool = False,
+        block: int = 1,
     ):
         if first_seed < 0 or first_seed + count > HELD_OUT_SEED:
             raise ValueError(
@@ -60,7 +62,7 @@ class SceneClips(Dataset):
             )
         self.count, self.first_seed = count, first_seed
         self.num_frames, self.image_size, self.ends_only = num_frames, image_size, ends_only
-        self.short_share, self.camera_share = short_share, camera_share
+        self.short_share, self.camera_share, self.block = short_share, camera_share, block
 
     def __len__(self) -> int:
         return self.count
@@ -68,7 +70,7 @@ class SceneClips(Dataset):
     def __getitem__(self, index: int) -> dict:
         """An item as `CaptionCollator` takes it, with `frames` uint8 `[T, 3, S, S]`; and the scene's `seed`."""
         scene = sample_scene(self.first_seed + index)
-        prompt = self._prompt(scene.seed, index / self.count)
+        prompt = self._prompt(index - index % self.block)
         answers = {
             CAPTION_PROMPT: lambda: describe(scene),
             BRIEF_PROMPT: lambda: describe_briefly(scene),
@@ -81,10 +83,10 @@ class SceneClips(Dataset):
         ]
         return {"id": str(scene.seed), "messages": messages, "medium": "video", **clip, "seed": scene.seed}
 
-    def _prompt(self, seed: int, progress: float) -> str:
+    def _prompt(self, index: int) -> str:
         first, last = self.short_share
-        is_short, is_camera = np.random.default_rng([seed, 1]).random(2) < (
-            first + (last - first) * progress,
+        is_short, is_camera = np.random.default_rng([self.first_seed + index, 1]).random(2) < (
+            first + (last - first) * index / self.count,
             self.camera_share,
         )
         if not is_short:

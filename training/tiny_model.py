@@ -46,7 +46,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def build_tiny(
-    tokenizer: PreTrainedTokenizerFast, *, image_size: int = 112, num_frames: int = 8
+    tokenizer: PreTrainedTokenizerFast, *, image_size: int = 128, num_frames: int = 8
 ) -> tuple[KoCapForConditionalGeneration, KoCapProcessor]:
     """A random KoCap of a few million parameters and the processor that fits it.
 

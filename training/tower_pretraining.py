@@ -4,6 +4,7 @@ Real towers come pretrained on captions; the embedded model's must learn to see 
 tell. Reading facts off single frames teaches it several times faster than captions of whole clips do.
 """
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -88,7 +89,7 @@ class FrameClassifier(nn.Module):
 
     def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """`loss` (binary cross-entropy, summed over facts, mean over frames) and `logits` `[B, F]`."""
-        tokens = self.vision_tower(pixel_values).last_hidden_state  # [B, N, D]
-        logits = self.head(tokens.mean(1))
+        logits = self.head(self.vision_tower(pixel_values).last_hidden_state)  # [B, N, F]
+        logits = logits.logsumexp(1) - math.log(logits.shape[1])  # a small thing is seen by few patches: [B, F]
         loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")
         return {"loss": loss.sum(1).mean(), "logits": logits}
