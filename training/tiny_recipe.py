@@ -41,12 +41,7 @@ from .trainer import CarefulTrainer, KoCapTrainer
 logger = logging.getLogger(__name__)
 
 WEIGHTS = "phase.safetensors"  # of the whole model after a phase, in float32
-BATCHES = {
-    "frames": 4,
-    "facts": 2,
-    "camera": 8,
-    "captions": 1,
-}  # a step of a phase, in batches: short answers take less
+BATCHES = {"frames": 1, "facts": 1, "camera": 8, "captions": 1}  # clips a step, in batches: two frames take less
 
 
 @dataclass
