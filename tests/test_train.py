@@ -18,10 +18,12 @@ from safetensors.torch import load_file
 from small_models import small_pair
 from transformers import AutoProcessor
 
+import training.feature_settings as feature_settings
 import training.stages as stages
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 from serving.vllm_preflight import check_folder
 from train import COLLAPSED, TOLD_TO_STOP, main
+from training.collapse_watch import LOOKS_FILE, read_looks
 from training.run_settings import SettingsError
 from training.trainer import KoCapTrainer, NonFiniteLossError, halve_batch
 
@@ -61,7 +63,9 @@ def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_both_stages_move_what_they_should_and_leave_what_loads(room, tmp_path, capsys):
+def test_both_stages_move_what_they_should_and_leave_what_loads(room, tmp_path, capsys, monkeypatch):
+    digests, weights_digest = [], feature_settings.weights_digest
+    monkeypatch.setattr(feature_settings, "weights_digest", lambda tower: digests.append(1) or weights_digest(tower))
     assert main(flags(room, tmp_path, "--max_steps", "2", "--rank", "2")) == 0
     before, after = (load_file(folder / "model.safetensors") for folder in (room / "model", tmp_path / "base"))
     moved = {name for name in before if not torch.equal(before[name], after[name])}
@@ -75,6 +79,9 @@ def test_both_stages_move_what_they_should_and_leave_what_loads(room, tmp_path, 
     for folder in ("base", "adapter"):
         assert "train.py" in (tmp_path / folder / "README.md").read_text(encoding="utf-8")
     assert "학습" in capsys.readouterr().out
+    assert len(digests) == len(list((tmp_path / "features").glob("*/settings.json"))) == 1  # read once in a run
+    facts = json.loads((tmp_path / "caption" / "finished.json").read_text())
+    assert facts["step_s"] > 0 and facts["peak_gib"] > 0
 
 
 def test_full_training_leaves_a_whole_model_and_the_tower_alone(room, tmp_path):
@@ -243,6 +250,19 @@ def test_the_watch_reports_while_the_run_goes_on(room, tmp_path):
     look = json.loads((tmp_path / "align" / "finished.json").read_text())["look"]
     assert 0 <= look["meteor"] <= 1 and "kiwi" in look["meteor_signature"]
     assert "meteor" in (tmp_path / "base" / "README.md").read_text(encoding="utf-8").lower()
+
+
+def test_tensorboard_gets_every_number_of_the_watch(room, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    command = flags(room, tmp_path, "--max_steps", "2", "--stage", "align", "--report_to", "tensorboard")
+    assert main([*command, "--watch_every", "1", "--watch_clips", "4"]) in (0, COLLAPSED)
+    looks = read_looks(tmp_path / "align" / "report" / LOOKS_FILE)
+    assert [look.step for look in looks] == [0, 1, 2]
+    (file,) = tmp_path.rglob("events.out.tfevents.*")
+    told = events.EventAccumulator(str(file.parent)).Reload()
+    for name in {"watch/video_dependence", "watch/unique", "watch/meteor", *looks[0].numbers()}:
+        seen = {event.step: event.value for event in told.Scalars(f"train/{name}")}
+        assert seen == pytest.approx({look.step: look.numbers()[name] for look in looks})
 
 
 @pytest.mark.slow
