@@ -50,12 +50,14 @@ def main(argv: list[str]) -> int:
     if PartialState().is_main_process:
         Path(settings.output).mkdir(parents=True, exist_ok=True)
         (Path(settings.output) / "settings.yaml").write_text(as_yaml(settings, flags), encoding="utf-8")
+    tower = None
     for stage in settings.stages:
         if is_finished(folders[stage]):
             say(f"== {stage}: 이미 끝났습니다.")
             continue
         say(f"== {stage}: 영상 {len(data.train)}개로 학습, {len(data.held_out)}개로 점검")
-        outcome = run_stage(settings, stage, base, data, arguments[stage], resume=resume[stage])
+        outcome = run_stage(settings, stage, base, data, arguments[stage], resume=resume[stage], tower=tower)
+        tower = outcome.tower
         if outcome.problems:
             codes = ", ".join(f"{code} {n}" for code, n in Counter(p["code"] for p in outcome.problems).items())
             say(f"   읽을 수 없어 빼고 학습한 영상 {len(outcome.problems)}개 ({codes})")

@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 import gc
 import importlib.metadata
-import resource
 import statistics
 import sys
 import time
@@ -32,6 +31,8 @@ from configuration.memory_plan import GIB, MemoryPlan, count_tokens_per_frame, p
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 from modeling.projector_kocap import Projector
 from training.adapters import add_adapter
+from training.peak_memory import peak_memory_bytes, reset_peak_memory
+from training.run_settings import CHECKPOINTING
 
 STEPS = 20
 WARM_UP = 3  # steps that are not timed
@@ -133,7 +134,7 @@ def build_model(run: Run, device: torch.device) -> nn.Module:
     model.tie_weights()
     model.requires_grad_(False)
     if run.gradient_checkpointing:
-        inner.language_model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        getattr(inner.language_model, f"{CHECKPOINTING}_enable")({"use_reentrant": False})
     return add_adapter(model, run.kind, rank=run.rank).train()
 
 
@@ -192,7 +193,7 @@ def train(run: Run, device: torch.device, *, steps: int = STEPS) -> dict:
         (median), `tokens_per_s`, `trainable_parameters`, `loss` of the last step.
     """
     torch.manual_seed(0)
-    reset_peak(device)
+    free_memory(device)
     model = build_model(run, device)
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=5e-5)
@@ -222,21 +223,18 @@ def train(run: Run, device: torch.device, *, steps: int = STEPS) -> dict:
     }
 
 
-def reset_peak(device: torch.device) -> None:
+def free_memory(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
+    reset_peak_memory()
 
 
 def read_peak(device: torch.device) -> dict[str, float]:
+    peak = {"peak_gib": round(peak_memory_bytes() / GIB, 2)}
     if device.type == "cuda":
-        return {
-            "peak_gib": round(torch.cuda.max_memory_allocated() / GIB, 2),
-            "reserved_gib": round(torch.cuda.max_memory_reserved() / GIB, 2),
-        }
-    # The process's highest ever, with Python, its libraries and any run before this one.
-    return {"peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB, 2)}
+        peak["reserved_gib"] = round(torch.cuda.max_memory_reserved() / GIB, 2)
+    return peak
 
 
 def measure(tier: GpuTier, kind: str, device: torch.device, *, small: bool = False, steps: int = STEPS) -> dict:
@@ -261,7 +259,7 @@ def measure(tier: GpuTier, kind: str, device: torch.device, *, small: bool = Fal
     except torch.OutOfMemoryError as error:
         return row | {"skipped": f"out of memory: {str(error).splitlines()[0]}"}
     finally:
-        reset_peak(device)
+        free_memory(device)
 
 
 def format_table(rows: list[dict]) -> str:

@@ -5,10 +5,11 @@ import multiprocessing
 import os
 import sys
 import threading
+from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from tqdm import tqdm
 
 from .records import Record, RecordWriter, caption_record
 from .scene_captions import describe
-from .scenes import HELD_OUT_SEED, Scene, sample_scene, write_clip
+from .scene_values import Place
+from .scenes import HELD_OUT_SEED, Scene, sample_scene, scene_seeds, write_clip
 
 SPLITS = ("train", "val")
 
@@ -28,6 +30,7 @@ class SceneSettings:
     Attributes:
         seed: Seed of the first scene; the others follow one by one.
         workers: Processes that draw; 0: one per core.
+        without: Places that no scene shows; their seeds are passed over.
     """
 
     output: Path
@@ -38,6 +41,7 @@ class SceneSettings:
     height: int = 360
     width: int = 640
     fps: int = 15
+    without: Collection[Place] = ()
 
     def __post_init__(self):
         if self.count < 1 or self.seed < 0 or self.workers < 0:
@@ -45,13 +49,18 @@ class SceneSettings:
                 f"count is {self.count}, seed {self.seed}, workers {self.workers};"
                 " count is 1 or more, the others 0 or more."
             )
-        if self.seed + self.count > HELD_OUT_SEED:
+        if self.seeds[-1] >= HELD_OUT_SEED:
             raise ValueError(
-                f"scenes would use seeds {self.seed} to {self.seed + self.count - 1}; seeds from {HELD_OUT_SEED} on are"
+                f"scenes would use seeds {self.seed} to {self.seeds[-1]}; seeds from {HELD_OUT_SEED} on are"
                 " held out for evaluation. Take fewer scenes or a smaller first seed."
             )
         if not 0 <= self.val_share <= 1:
             raise ValueError(f"val_share is {self.val_share}; it is a share, 0 to 1.")
+
+    @cached_property
+    def seeds(self) -> Sequence[int]:
+        """Of the scenes, ascending."""
+        return scene_seeds(self.seed, self.count, without=self.without)
 
 
 def write_scenes(settings: SceneSettings, *, show_progress: bool = False) -> dict[str, int]:
@@ -61,7 +70,7 @@ def write_scenes(settings: SceneSettings, *, show_progress: bool = False) -> dic
         How many clips were drawn, and how many records each split now holds: `drawn`, `train`, `val`.
     """
     (settings.output / "videos").mkdir(parents=True, exist_ok=True)
-    seeds = range(settings.seed, settings.seed + settings.count)
+    seeds = settings.seeds
     with ExitStack() as stack:
         writers = {name: stack.enter_context(RecordWriter(settings.output / f"{name}.jsonl")) for name in SPLITS}
         written = set.union(*(writer.written for writer in writers.values()))

@@ -203,9 +203,14 @@ def _sample_movers(
     return tuple(_mover(rng, thing, middle, **given) for thing, middle in zip(back_to_front, middles, strict=False))
 
 
+def sample_place(rng: np.random.Generator) -> Place:
+    """Draw what is drawn first, so that a scene's place is known without the rest."""
+    return _pick(rng, tuple(Place))
+
+
 def sample_attributes(rng: np.random.Generator) -> dict:
     """Return the fields of a Scene except its seed."""
-    place, time, camera = _pick(rng, tuple(Place)), _pick(rng, tuple(Time)), _pick(rng, tuple(Camera))
+    place, time, camera = sample_place(rng), _pick(rng, tuple(Time)), _pick(rng, tuple(Camera))
     season, weather = _CLIMATES[int(rng.choice(len(_CLIMATES), p=_CLIMATE_WEIGHTS / _CLIMATE_WEIGHTS.sum()))]
     side = _pick(rng, (-1, 1))  # the landmark's
     taken = Side.LEFT if side < 0 else Side.RIGHT

@@ -5,6 +5,8 @@ frames = render_frames(scene, [0.0, 1.0, 2.0], height=112, width=112)  # uint8 [
 write_clip(scene, "scene.mp4")
 """
 
+import itertools
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +20,7 @@ from .scene_brush import ASPECT, Brush, Extent, Light
 from .scene_finish import Finish, apply_finish, sample_finish, shake_offset
 from .scene_movers import Mover, draw_mover
 from .scene_painting import paint_world
-from .scene_sampling import sample_attributes
+from .scene_sampling import sample_attributes, sample_place
 from .scene_values import Camera, Landmark, Place, Season, Thing, Time, Weather
 from .scene_weather import draw_weather
 
@@ -62,7 +64,25 @@ class Scene:
 def sample_scene(seed: int) -> Scene:
     """Draw a scene; the same seed always gives the same scene."""
     finish = sample_finish(np.random.default_rng([seed, 4]))
-    return Scene(seed=seed, finish=finish, **sample_attributes(np.random.default_rng([seed, 0])))
+    return Scene(seed=seed, finish=finish, **sample_attributes(_attribute_rng(seed)))
+
+
+def scene_seeds(first_seed: int, count: int, *, without: Collection[Place] = ()) -> Sequence[int]:
+    """The first `count` seeds from `first_seed` on whose scenes show none of the places left out, ascending.
+
+    Raises:
+        ValueError: If every place is left out.
+    """
+    if not without:
+        return range(first_seed, first_seed + count)
+    if set(Place) <= set(without):
+        raise ValueError("every place is left out, so there is no scene; leave one in.")
+    shown = (seed for seed in itertools.count(first_seed) if sample_place(_attribute_rng(seed)) not in without)
+    return list(itertools.islice(shown, count))
+
+
+def _attribute_rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, 0])
 
 
 def camera_view(scene: Scene, t: float) -> Extent:

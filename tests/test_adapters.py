@@ -12,6 +12,7 @@ from small_models import prompt_batch, small_model
 
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 from training.adapters import KINDS, QUANTISED_KINDS, add_adapter, count_trainable, freeze_for, quantization_config
+from training.run_settings import CHECKPOINTING
 
 ROWS = [[3, ("video", 2), 6], [2, "image", 8]]
 LINEARS = {"q": (32, 32), "k": (32, 16), "v": (32, 16), "o": (32, 32), "gate": (32, 64), "up": (32, 64)}
@@ -158,7 +159,7 @@ def test_only_the_language_model_is_in_four_bits(base):
 @pytest.mark.parametrize("checkpointing", [{"use_reentrant": True}, {"use_reentrant": False}])
 def test_four_bits_train_with_gradient_checkpointing(base, checkpointing):
     model = add_adapter(load(base, "qlora"), "qlora", rank=2).train()
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=checkpointing)
+    getattr(model, f"{CHECKPOINTING}_enable")(checkpointing)
     before = snapshot(model)
     take_steps(model)
     assert moved(before, model) == {name for name, p in model.named_parameters() if p.requires_grad} != set()

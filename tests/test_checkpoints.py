@@ -6,10 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_models import small_pair
+from transformers import TrainerState
 
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 from training.base_checkpoint import copy_checkpoint, write_weights
-from training.checkpoints import FILE_LIST, SENTINEL, find_resumable, mark_complete, missing_files
+from training.checkpoints import FILE_LIST, SENTINEL, find_resumable, mark_complete, missing_files, step_of
 
 
 @pytest.fixture
@@ -28,6 +29,11 @@ def test_the_newest_by_number_is_resumed(run):
     assert find_resumable(run) == run / "checkpoint-100"
     (run / "checkpoint-notes").mkdir()
     assert find_resumable(run) == run / "checkpoint-100"
+
+
+def test_a_checkpoint_knows_its_step_whatever_it_is_called(tmp_path):
+    TrainerState(global_step=90).save_to_json(str(tmp_path / "trainer_state.json"))
+    assert (step_of(tmp_path), step_of(None)) == (90, 0)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", FILE_LIST])

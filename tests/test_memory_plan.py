@@ -16,6 +16,7 @@ from configuration.memory_plan import GIB, NF4_BYTES, count_tokens_per_frame, de
 from configuration.parameter_counts import count_model, count_parameters
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 from tests.small_models import IMAGE_SIZE, TOWERS, small_config, small_model
+from training.run_settings import CHECKPOINTING
 
 FRAMES, RANK = 4, 8
 LINEARS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
@@ -107,7 +108,7 @@ def trained_model(config: KoCapConfig, kind: str, dtype: str) -> nn.Module:
 def test_the_plan_is_what_autograd_keeps(config, kind, dtype, batch_size, length, checkpointing):
     model = trained_model(config, kind, dtype)
     if checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        getattr(model, f"{CHECKPOINTING}_enable")({"use_reentrant": False})
     ids = torch.randint(0, 7000, (batch_size, length))
     per_frame = count_tokens_per_frame(config)
     ids[:, 5 : 5 + FRAMES * per_frame] = config.video_token_id

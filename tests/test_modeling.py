@@ -37,6 +37,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from modeling.modeling_kocap import KoCapForConditionalGeneration, KoCapModel
 from modeling.projector_kocap import patch_grid, pool_grid, select_patches
 from processing.processing_kocap import KoCapProcessor
+from training.run_settings import CHECKPOINTING
 
 VIDEO, IMAGE = [2, ("video", 2), 3], [1, "image", 2]
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}  # float32, different order of summation
@@ -356,8 +357,9 @@ def test_gradient_checkpointing_changes_nothing(tower):
     model = small_model(tower).train()
     inputs = prompt_batch(model, [VIDEO, IMAGE])
     plain = gradients(model, inputs)
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    assert model.model.vision_tower.is_gradient_checkpointing and model.model.language_model.is_gradient_checkpointing
+    getattr(model, f"{CHECKPOINTING}_enable")({"use_reentrant": False})
+    parts = (model.model.vision_tower, model.model.language_model)
+    assert all(getattr(part, f"is_{CHECKPOINTING}") for part in parts)
     checkpointed = gradients(model, inputs)
     assert plain.keys() == checkpointed.keys()
     for name, gradient in plain.items():

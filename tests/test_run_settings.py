@@ -44,11 +44,43 @@ def test_a_yaml_file_is_as_good_as_flags_and_a_flag_wins_over_it(tmp_path):
     assert told.lr_scheduler_kwargs == {"num_cycles": 0.4}
 
 
-def test_written_settings_repeat_the_run(tmp_path):
-    settings, rest = parse_settings(["--output", "out", "--preset", "l4", "--data", "a.jsonl", "--rank", "4"])
-    path = tmp_path / "settings.yaml"
-    path.write_text(as_yaml(settings, rest))
-    assert parse_settings([str(path)])[0] == settings
+TOLD = [
+    *("--output", "out", "--preset", "l4", "--data", "a.jsonl", "b.jsonl", "--rank", "4", "--strict"),
+    *("--learning_rate", "1e-4", "--weight-decay", "0.10", "--max_steps=7", "--seed", "-1", "--bf16", "False"),
+    *("--lr_scheduler_kwargs", '{"num_cycles": 0.4}', "--label_names", "labels", "more", "--run_name", "하늘: 1"),
+    *("--no_skip_memory_metrics", "--tf32", "no", "--logging_first_step", "--report_to", "tensorboard"),
+]
+
+
+def outcome(argv: list[str]):
+    """All that a command line settles."""
+    settings, rest = parse_settings(argv)
+    return settings, [stage_arguments(settings, stage, rest).to_dict() for stage in settings.stages]
+
+
+def write_settings(path, argv: list[str]) -> str:
+    path.write_text(as_yaml(*parse_settings(argv)), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("told", [TOLD[:9], TOLD])
+def test_written_settings_repeat_the_run(tmp_path, told):
+    written = write_settings(tmp_path / "settings.yaml", told)
+    assert outcome([written]) == outcome(told)
+    again = write_settings(tmp_path / "again.yaml", [written])
+    assert (tmp_path / "again.yaml").read_text() == (tmp_path / "settings.yaml").read_text()
+    assert outcome([again]) == outcome(told)
+
+
+def test_a_flag_wins_over_written_settings_and_is_written_in_their_place(tmp_path):
+    written = write_settings(tmp_path / "settings.yaml", TOLD)
+    more = ["--learning_rate", "3e-4", "--skip-memory-metrics", "--label_names", "labels", "--rank", "2"]
+    settings, (told, _) = outcome([written, *more])
+    assert (settings.rank, told["learning_rate"], told["max_steps"]) == (2, 3e-4, 7)
+    assert (told["skip_memory_metrics"], told["label_names"]) == (True, ["labels"])
+    rewritten = write_settings(tmp_path / "again.yaml", [written, *more])
+    assert outcome([rewritten]) == outcome([written, *more])
+    assert (tmp_path / "again.yaml").read_text().count("learning_rate") == 1
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "{", "just words"])

@@ -15,6 +15,7 @@ from corpus.records import check_records, read_records
 from corpus.scene_attributes import named_attributes
 from corpus.scene_captions import describe
 from corpus.scene_records import SceneSettings, choose_split, scene_record, write_scenes
+from corpus.scene_values import Place
 from corpus.scenes import HELD_OUT_SEED, sample_scene
 
 ROOT = Path(__file__).parent.parent
@@ -58,6 +59,15 @@ def test_a_longer_run_continues_a_shorter_one_and_is_like_one_run(tmp_path):
     write_scenes(SceneSettings(tmp_path / "one", 5, **SMALL))
     for split in ("train", "val"):
         assert (tmp_path / "two" / f"{split}.jsonl").read_bytes() == (tmp_path / "one" / f"{split}.jsonl").read_bytes()
+
+
+def test_scenes_of_places_that_are_left_out_are_passed_over(tmp_path):
+    without = set(Place).difference({Place.RAILWAY, Place.FORTRESS})
+    settings = SceneSettings(tmp_path, 3, seed=7, **SMALL | {"val_share": 0.0}, without=without)
+    assert write_scenes(settings)["train"] == 3
+    shown = [seed for seed in range(7, 500) if sample_scene(seed).place not in without]
+    assert read_seeds(tmp_path, "train") == shown[:3]
+    assert write_scenes(settings)["drawn"] == 0
 
 
 def test_a_half_row_a_lost_clip_and_an_unfinished_clip_are_made_good(tmp_path):

@@ -18,10 +18,13 @@ from safetensors.torch import load_file
 from small_models import small_pair
 from transformers import AutoProcessor
 
+import training.feature_settings as feature_settings
 import training.stages as stages
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 from serving.vllm_preflight import check_folder
 from train import COLLAPSED, TOLD_TO_STOP, main
+from training.checkpoints import FILE_LIST
+from training.collapse_watch import LOOKS_FILE, read_looks
 from training.run_settings import SettingsError
 from training.trainer import KoCapTrainer, NonFiniteLossError, halve_batch
 
@@ -61,7 +64,9 @@ def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_both_stages_move_what_they_should_and_leave_what_loads(room, tmp_path, capsys):
+def test_both_stages_move_what_they_should_and_leave_what_loads(room, tmp_path, capsys, monkeypatch):
+    digests, weights_digest = [], feature_settings.weights_digest
+    monkeypatch.setattr(feature_settings, "weights_digest", lambda tower: digests.append(1) or weights_digest(tower))
     assert main(flags(room, tmp_path, "--max_steps", "2", "--rank", "2")) == 0
     before, after = (load_file(folder / "model.safetensors") for folder in (room / "model", tmp_path / "base"))
     moved = {name for name in before if not torch.equal(before[name], after[name])}
@@ -75,6 +80,9 @@ def test_both_stages_move_what_they_should_and_leave_what_loads(room, tmp_path, 
     for folder in ("base", "adapter"):
         assert "train.py" in (tmp_path / folder / "README.md").read_text(encoding="utf-8")
     assert "학습" in capsys.readouterr().out
+    assert len(digests) == len(list((tmp_path / "features").glob("*/settings.json"))) == 1  # read once in a run
+    facts = json.loads((tmp_path / "caption" / "finished.json").read_text())
+    assert facts["step_s"] > 0 and facts["peak_gib"] > 0
 
 
 def test_full_training_leaves_a_whole_model_and_the_tower_alone(room, tmp_path):
@@ -245,6 +253,19 @@ def test_the_watch_reports_while_the_run_goes_on(room, tmp_path):
     assert "meteor" in (tmp_path / "base" / "README.md").read_text(encoding="utf-8").lower()
 
 
+def test_tensorboard_gets_every_number_of_the_watch(room, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    command = flags(room, tmp_path, "--max_steps", "2", "--stage", "align", "--report_to", "tensorboard")
+    assert main([*command, "--watch_every", "1", "--watch_clips", "4"]) in (0, COLLAPSED)
+    looks = read_looks(tmp_path / "align" / "report" / LOOKS_FILE)
+    assert [look.step for look in looks] == [0, 1, 2]
+    (file,) = tmp_path.rglob("events.out.tfevents.*")
+    told = events.EventAccumulator(str(file.parent)).Reload()
+    for name in {"watch/video_dependence", "watch/unique", "watch/meteor", *looks[0].numbers()}:
+        seen = {event.step: event.value for event in told.Scalars(f"train/{name}")}
+        assert seen == pytest.approx({look.step: look.numbers()[name] for look in looks})
+
+
 @pytest.mark.slow
 def test_a_run_pushes_its_base_and_its_adapter_pinned_to_it(room, tmp_path):
     with LoopbackHub() as hub:
@@ -264,34 +285,65 @@ def test_a_run_pushes_its_base_and_its_adapter_pinned_to_it(room, tmp_path):
         assert not [name for name in hub.files("org/kocap") if name.endswith((".pt", ".bin", "_kocap.py"))]
 
 
-def losses(output: Path) -> list[float]:
-    state = json.loads((output / "align" / "checkpoint-4" / "trainer_state.json").read_text())
+def losses(output: Path, stage: str = "align") -> list[float]:
+    state = json.loads((output / stage / "checkpoint-4" / "trainer_state.json").read_text())
     return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+
+
+def assert_lists_both_processes(checkpoint: Path) -> None:
+    listed = json.loads((checkpoint / FILE_LIST).read_text())
+    assert {"rng_state_0.pth", "rng_state_1.pth"} <= set(listed)
+
+
+def launch(*command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env=os.environ | ONE_THREAD | {"ACCELERATE_USE_CPU": "true"},  # DDP: `accelerate launch` wants MPI without GPUs
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+FOUR_STEPS = ["--max_steps", "4", "--logging_steps", "1", "--save_steps", "2"]
+DDP = ["torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29611", "train.py"]
+FSDP = ["accelerate.commands.launch", "--config_file", "training/launch/fsdp.yaml", "--main_process_port", "29612"]
 
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(room, tmp_path):
-    common = ["--max_steps", "4", "--stage", "align", "--logging_steps", "1", "--save_steps", "2"]
+    common = [*FOUR_STEPS, "--stage", "align"]
     assert main(flags(room, tmp_path / "one", *common, "--gradient_accumulation_steps", "2")) == 0
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29611"]
-    environment = os.environ | ONE_THREAD | {"ACCELERATE_USE_CPU": "true"}  # `accelerate launch` wants MPI without GPUs
-
-    def run_two(output: Path, *more: str) -> None:
-        done = subprocess.run(
-            [*launch, "train.py", *flags(room, output, *common, "--ddp_backend", "gloo", *more)],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=500,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-
-    run_two(tmp_path / "two")
+    launch(*DDP, *flags(room, tmp_path / "two", *common, "--ddp_backend", "gloo"))
     one, two = (load_file(tmp_path / name / "base" / "model.safetensors") for name in ("one", "two"))
     torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
     assert losses(tmp_path / "one") == pytest.approx(losses(tmp_path / "two"), rel=1e-4)
+    assert_lists_both_processes(tmp_path / "two" / "align" / "checkpoint-2")
     shutil.copytree(tmp_path / "two" / "align" / "checkpoint-2", tmp_path / "again" / "align" / "checkpoint-2")
-    run_two(tmp_path / "again", "--resume", "auto")
+    launch(*DDP, *flags(room, tmp_path / "again", *common, "--ddp_backend", "gloo", "--resume", "auto"))
     again = load_file(tmp_path / "again" / "base" / "model.safetensors")
     assert_equal(two, again)
+
+
+@pytest.mark.slow
+def test_fsdp_learns_saves_and_resumes_as_one_process_does(room, tmp_path):
+    common = [*FOUR_STEPS, "--learning_rate", "1e-3", "--feature_cache", str(tmp_path / "features")]
+    assert main(flags(room, tmp_path / "one", *common, "--gradient_accumulation_steps", "2")) == 0
+    launch(*FSDP, "tests/fsdp_on_cpu.py", *flags(room, tmp_path / "two", *common, "--watch_every", "4"))
+    checkpoint = tmp_path / "two" / "caption" / "checkpoint-2"
+    assert (checkpoint / "pytorch_model_fsdp.bin").is_file()  # it really was FSDP
+    assert_lists_both_processes(checkpoint)
+    assert (tmp_path / "two" / "caption" / "report" / LOOKS_FILE).is_file()
+    bases = [load_file(tmp_path / name / "base" / "model.safetensors") for name in ("one", "two")]
+    torch.testing.assert_close(*bases, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        adapter_weights(tmp_path / "one"), adapter_weights(tmp_path / "two"), rtol=1e-3, atol=1e-5
+    )
+    for stage in ("align", "caption"):
+        assert losses(tmp_path / "one", stage) == pytest.approx(losses(tmp_path / "two", stage), rel=1e-4)
+    shutil.copytree(checkpoint, tmp_path / "again" / "caption" / "checkpoint-2")
+    again = ["--stage", "caption", "--resume", "auto", "--model", str(tmp_path / "two" / "base")]
+    launch(*FSDP, "tests/fsdp_on_cpu.py", *flags(room, tmp_path / "again", *common, *again))
+    assert_equal(adapter_weights(tmp_path / "two"), adapter_weights(tmp_path / "again"))

@@ -1,5 +1,6 @@
 """Scenes as a training set, the tiny model, and a real run of train.py."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from small_models import small_processor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from corpus.scene_captions import describe, describe_briefly
+from corpus.scene_values import Place
 from corpus.scenes import HELD_OUT_SEED, sample_scene
 from processing.vision_tokens_kocap import CAPTION_PROMPT
 from training.collator import IGNORED, CaptionCollator
@@ -21,6 +23,7 @@ from training.run_settings import SettingsError
 from training.scene_clips import BRIEF_PROMPT, CAMERA_PROMPT, SceneClips
 from training.tiny_model import SPECIAL_TOKENS, train_tokenizer
 from training.tiny_recipe import list_phases, read_recipe
+from training.tower_pretraining import SceneFrames, list_facts
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKENIZER = train_tokenizer([describe(sample_scene(seed)) for seed in range(200)])
@@ -128,10 +131,33 @@ def test_phases_share_no_scene_and_go_on_where_the_frames_ended():
     assert CAPTION_PROMPT in asked["captions"]
 
 
+def test_left_out_places_are_shown_in_no_phase():
+    without = ("기찻길", "성곽")
+    flags = ["--without_places", "기찻길, 성곽", "--frames", "60", "--fact_clips", "60", "--camera_clips", "40"]
+    run = read_recipe([*flags, "--clips", "50", "--first_seed", "100"], from_nothing=True)
+    frames = SceneFrames([], count=60, first_seed=100, image_size=8, without=run.left_out)
+    phases = [frames, *list_phases(run, num_frames=2, image_size=8).values()]
+    seeds = [seed for clips in phases for seed in clips.seeds]
+    # All others from the first seed on, each once: what a phase leaves the next one goes on with.
+    others = (seed for seed in range(100, 100 + 2 * len(seeds)) if sample_scene(seed).place not in without)
+    assert seeds == list(itertools.islice(others, 210))
+    assert {sample_scene(seed).place for seed in seeds} == set(Place).difference(without)
+    assert phases[-1][3]["seed"] == phases[-1].seeds[3]
+    facts = list_facts(0, 300, 1, without=without)
+    assert {fact for fact in facts if fact.startswith("place: ")} == {f"place: {p}" for p in Place if p not in without}
+
+
+@pytest.mark.parametrize(("places", "named"), [("기찻길,바닷가", "바닷가"), (",".join(Place), "every place")])
+def test_places_that_cannot_be_left_out_are_named(places, named):
+    with pytest.raises(SettingsError, match=named) as caught:
+        read_recipe(["--without_places", places], from_nothing=True)
+    assert "장소" in caught.value.message_ko
+
+
 def test_a_block_of_clips_is_asked_the_same():
-    clips = SceneClips(64, num_frames=1, image_size=8, short_share=(0.5, 0.5), block=8)
-    prompts = [said(clips[index])[0] for index in range(64)]
-    assert all(len(set(prompts[first : first + 8])) == 1 for first in range(0, 64, 8))
+    clips = SceneClips(128, num_frames=1, image_size=8, short_share=(0.5, 0.5), block=8)
+    prompts = [said(clips[index])[0] for index in range(128)]
+    assert all(len(set(prompts[first : first + 8])) == 1 for first in range(0, 128, 8))
     assert len(set(prompts)) == 3
 
 

@@ -8,6 +8,7 @@ import json
 import logging
 from pathlib import Path
 
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from corpus.report_pages import write_whole
@@ -47,6 +48,13 @@ def find_resumable(run_folder: Path) -> Path | None:
             return path
         logger.warning("%s is incomplete (%s is missing or cut short); not resuming from it", path, missing[0])
     return None
+
+
+def step_of(checkpoint: Path | None) -> int:
+    """After how many steps a checkpoint was saved; 0 without one."""
+    if checkpoint is None:
+        return 0
+    return json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))["global_step"]
 
 
 def _files(checkpoint: Path) -> list[Path]:

@@ -64,7 +64,13 @@ class FeatureCache:
 
     @classmethod
     def open(
-        cls, folder: Path, model: torch.nn.Module, processor: KoCapProcessor, *, dtype: torch.dtype | None = None
+        cls,
+        folder: Path,
+        model: torch.nn.Module,
+        processor: KoCapProcessor,
+        *,
+        dtype: torch.dtype | None = None,
+        weights: str | None = None,
     ) -> "FeatureCache":
         """Open the features of this model's vision tower with this processor's settings.
 
@@ -73,10 +79,12 @@ class FeatureCache:
             model: KoCap, with or without a head, also inside PEFT; where it is does not matter. Its tower's weights are
                 read to the last byte: open the cache before FSDP or DeepSpeed share them out.
             dtype: What features are stored in. Default: the tower's own.
+            weights: `settings["weights"]` of an earlier cache of the very same tower: spares the reading.
         """
         encoder = find_encoder(model)
         dtype = dtype or encoder.vision_tower.dtype
-        return cls(folder, feature_settings(model, processor, dtype), dtype, encoder=encoder, processor=processor)
+        settings = feature_settings(model, processor, dtype, weights=weights)
+        return cls(folder, settings, dtype, encoder=encoder, processor=processor)
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_encoder": None}

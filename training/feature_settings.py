@@ -36,19 +36,22 @@ def find_encoder(model: nn.Module) -> Any:
     raise ValueError(f"{type(model).__name__} has no encode_frames; pass a KoCap model.")
 
 
-def feature_settings(model: nn.Module, processor: KoCapProcessor, dtype: torch.dtype) -> dict[str, Any]:
+def feature_settings(
+    model: nn.Module, processor: KoCapProcessor, dtype: torch.dtype, *, weights: str | None = None
+) -> dict[str, Any]:
     """What features depend on, as JSON holds it.
 
     The tower's weights are read to their last byte: call it before FSDP or DeepSpeed share them out.
 
     Args:
         dtype: What features are stored in.
+        weights: The tower's `weights_digest`, where it is known.
     """
     encoder = find_encoder(model)
     config = encoder.config
     return {
         "format": FORMAT,
-        "weights": weights_digest(encoder.vision_tower),
+        "weights": weights or weights_digest(encoder.vision_tower),
         "vision_config": _told(config.vision_config.to_dict()),
         **{name: getattr(config, name) for name in CONFIG_NAMES},
         "video_processor": _told(processor.video_processor.to_dict()),

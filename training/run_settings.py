@@ -6,6 +6,7 @@ What nobody sets comes from the preset; what a preset doesn't know, from the def
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -210,8 +211,39 @@ def _defaults(settings: RunSettings, stage: str) -> dict[str, Any]:
 
 
 def as_yaml(settings: RunSettings, flags: Sequence[str]) -> str:
-    """Settings that repeat the run, as a YAML file that `train.py` takes; flags of TrainingArguments as a comment."""
-    told = {item.name: getattr(settings, item.name) for item in fields(settings)}
-    told = {name: value for name, value in told.items() if value is not None}
-    head = f"# further flags: {' '.join(flags)}\n" if flags else ""
-    return head + yaml.safe_dump(told, allow_unicode=True, sort_keys=False)
+    """Settings that repeat the run, as a YAML file that `train.py` takes.
+
+    Args:
+        flags: What `parse_settings` left for `stage_arguments`.
+    """
+    ours = {item.name: getattr(settings, item.name) for item in fields(settings)}
+    told = {name: value for name, value in ours.items() if value is not None} | _flag_values(flags)
+    return yaml.safe_dump(told, allow_unicode=True, sort_keys=False)
+
+
+def _flag_values(flags: Sequence[str]) -> dict[str, Any]:
+    """Flags as a YAML file has them, so that `flags_of` gives them back; of a flag given twice, the last one."""
+    words: dict[str, list[str]] = {}
+    name = ""
+    for flag in flags:
+        if flag.startswith("--"):
+            name, has_value, value = flag.removeprefix("--").partition("=")
+            name = name.replace("-", "_")  # argparse takes both
+            words.pop(name, None)
+            words[name] = [value] if has_value else []
+        else:
+            words[name].append(flag)
+    values = {}
+    for name, given in words.items():
+        plain = [_plain(word) for word in given]
+        is_off = not plain and name not in KNOWN and name.removeprefix("no_") in KNOWN  # `--no_x` of a flag that is on
+        name = name.removeprefix("no_") if is_off else name
+        values.pop(name, None)  # `--no_x --x`: the last one counts
+        values[name] = plain if len(plain) > 1 else plain[0] if plain else not is_off
+    return values
+
+
+def _plain(word: str) -> Any:
+    """A word as a number where YAML writes that number as it stands; else as it is."""
+    read = yaml.safe_load(word) if re.fullmatch(r"[-+.\w]+", word) else word
+    return read if isinstance(read, int | float) and str(read) == word else word

@@ -1,11 +1,14 @@
 """Generated scenes as a training set: every index draws one scene, and only the frames the model looks at."""
 
+from collections.abc import Collection
+
 import numpy as np
 from torch.utils.data import Dataset
 
 from corpus.record_form import MARKS
 from corpus.scene_captions import describe, describe_briefly
-from corpus.scenes import HELD_OUT_SEED, Scene, render_frames, sample_scene
+from corpus.scene_values import Place
+from corpus.scenes import HELD_OUT_SEED, Scene, render_frames, sample_scene, scene_seeds
 from processing.frame_sampling_kocap import sample_times
 from processing.vision_tokens_kocap import CAPTION_PROMPT
 
@@ -31,13 +34,14 @@ class SceneClips(Dataset):
 
     Args:
         count: How many clips.
-        first_seed: Seed of the first scene; the clip at index i shows scene `first_seed + i`.
+        first_seed: Seed of the first scene; the clip at index i shows the i-th scene from there on.
         num_frames: Frames per clip.
         image_size: Side of the square frames in pixels.
         short_share: Share of short answers at the first and at the last index.
         camera_share: Share of questions about the camera among the short ones.
         ends_only: Show only the first and the last of the frames.
         block: Clips in a row that are asked the same; with a batch's size, no short answer is padded to a caption.
+        without: Places that no clip shows; their scenes are passed over.
 
     Raises:
         ValueError: If the seeds reach into those held out for evaluation.
@@ -54,22 +58,23 @@ class SceneClips(Dataset):
         camera_share: float = 0.5,
         ends_only: bool = False,
         block: int = 1,
+        without: Collection[Place] = (),
     ):
-        if first_seed < 0 or first_seed + count > HELD_OUT_SEED:
+        self.seeds = scene_seeds(first_seed, count, without=without)
+        if first_seed < 0 or (count and self.seeds[-1] >= HELD_OUT_SEED):
             raise ValueError(
-                f"clips would use seeds {first_seed} to {first_seed + count - 1}; seeds from"
+                f"clips would use seeds {first_seed} to {self.seeds[-1]}; seeds from"
                 f" {HELD_OUT_SEED} on are held out for evaluation. Take fewer clips or a smaller first seed."
             )
-        self.count, self.first_seed = count, first_seed
         self.num_frames, self.image_size, self.ends_only = num_frames, image_size, ends_only
         self.short_share, self.camera_share, self.block = short_share, camera_share, block
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.seeds)
 
     def __getitem__(self, index: int) -> dict:
         """An item as `CaptionCollator` takes it, with `frames` uint8 `[T, 3, S, S]`; and the scene's `seed`."""
-        scene = sample_scene(self.first_seed + index)
+        scene = sample_scene(self.seeds[index])
         prompt = self._prompt(index - index % self.block)
         answers = {
             CAPTION_PROMPT: lambda: describe(scene),
@@ -85,8 +90,8 @@ class SceneClips(Dataset):
 
     def _prompt(self, index: int) -> str:
         first, last = self.short_share
-        is_short, is_camera = np.random.default_rng([self.first_seed + index, 1]).random(2) < (
-            first + (last - first) * index / self.count,
+        is_short, is_camera = np.random.default_rng([self.seeds[index], 1]).random(2) < (
+            first + (last - first) * index / len(self),
             self.camera_share,
         )
         if not is_short:

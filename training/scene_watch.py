@@ -1,10 +1,12 @@
 """While a run goes on: does the model look at the video, or recite?"""
 
 import logging
+from collections.abc import Collection
 
 from transformers import TrainerCallback
 
-from corpus.scenes import HELD_OUT_SEED, sample_scene
+from corpus.scene_values import Place
+from corpus.scenes import HELD_OUT_SEED, sample_scene, scene_seeds
 from evaluation.generation import caption_clips
 from evaluation.scene_accuracy import scene_scores
 from processing.pipeline_kocap import KoCapPipeline
@@ -21,12 +23,13 @@ class SceneWatch(TrainerCallback):
         processor: The model's processor.
         every: Steps between looks.
         count: How many scenes to look at.
+        without: Places that none of them shows.
     """
 
-    def __init__(self, processor, *, every: int, count: int = 50):
+    def __init__(self, processor, *, every: int, count: int = 50, without: Collection[Place] = ()):
         self.processor, self.every = processor, every
         size = processor.video_processor.size["height"]
-        self.scenes = [sample_scene(HELD_OUT_SEED + 10_000 + index) for index in range(count)]
+        self.scenes = [sample_scene(seed) for seed in scene_seeds(HELD_OUT_SEED + 10_000, count, without=without)]
         num_frames = processor.video_processor.num_frames
         self.clips = [draw_clip(scene, num_frames=num_frames, image_size=size)["frames"] for scene in self.scenes]
 

@@ -20,16 +20,18 @@ from tqdm import tqdm
 from transformers import AutoProcessor, TrainingArguments
 
 from configuration.gpu_tiers import CAPTION_TOKENS
+from configuration.memory_plan import GIB
 from corpus.records import Record
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 
 from .adapters import add_adapter, count_trainable, freeze_for, quantization_config
 from .base_checkpoint import write_weights
-from .checkpoints import find_resumable
+from .checkpoints import find_resumable, step_of
 from .collapse_signs import Look, Sign
 from .collapse_watch import CollapseWatch
 from .collator import CaptionCollator
 from .feature_cache import FeatureCache
+from .peak_memory import peak_memory_bytes, reset_peak_memory
 from .record_clips import RecordClips
 from .run_settings import RunSettings, SettingsError
 from .run_start import mark_finished
@@ -57,6 +59,7 @@ class Outcome:
         looks: What the collapse watch saw.
         problems: Samples that could not be read: id, code, message.
         trainable: How many numbers moved.
+        tower: Digest of the frozen vision tower, for the next stage; None without a feature cache.
     """
 
     folder: Path
@@ -65,6 +68,7 @@ class Outcome:
     looks: Sequence[Look]
     problems: Sequence[dict[str, str]]
     trainable: int
+    tower: str | None
 
 
 def run_stage(
@@ -75,19 +79,21 @@ def run_stage(
     arguments: TrainingArguments,
     *,
     resume: Path | None = None,
+    tower: str | None = None,
 ) -> Outcome:
     """Train a stage; out of memory, it begins again with half the batch and twice the accumulation.
 
     Args:
         base: Checkpoint that the stage stands on, folder or Hub id. `align` writes the trained projector into it.
         resume: Complete checkpoint to go on from.
+        tower: What the run's first stage said of the vision tower, which no stage changes.
     Raises:
         NonFiniteLossError: If the loss becomes NaN or infinite.
         SettingsError: If a single clip does not fit into memory; with `settings.strict`, if a clip cannot be read.
     """
     while True:
         try:
-            return _train(settings, stage, base, data, arguments, resume)
+            return _train(settings, stage, base, data, arguments, resume, tower)
         except RuntimeError as error:  # torch's out of memory is one
             if not should_reduce_batch_size(error):
                 raise
@@ -120,13 +126,15 @@ def _train(
     data: StageData,
     arguments: TrainingArguments,
     resume: Path | None,
+    tower: str | None,
 ) -> Outcome:
     torch.manual_seed(arguments.seed)  # adapters begin at random
+    reset_peak_memory()
     model = load_base(base, settings, arguments)
     processor = AutoProcessor.from_pretrained(base)
     if settings.num_frames:
         processor.video_processor.num_frames = settings.num_frames
-    cache, problems = _fill_cache(settings, model, processor, [*data.train, *data.held_out])
+    cache, problems = _fill_cache(settings, model, processor, [*data.train, *data.held_out], tower)
     unreadable = {problem["path"] for problem in problems}
     clips = {
         name: RecordClips(
@@ -172,10 +180,11 @@ def _train(
         looks=watch.looks if watch else (),
         problems=problems,
         trainable=count_trainable(trained),
+        tower=cache.settings["weights"] if cache else None,
     )
     if finished and arguments.should_save:
-        minutes = (time.monotonic() - began) / 60
-        mark_finished(Path(arguments.output_dir), _facts(outcome, watch, data, minutes))
+        seconds, steps = time.monotonic() - began, trainer.state.global_step - step_of(resume)
+        mark_finished(Path(arguments.output_dir), _facts(outcome, watch, data, seconds=seconds, steps=steps))
     return outcome
 
 
@@ -192,12 +201,12 @@ def load_base(base: str, settings: RunSettings, arguments: TrainingArguments) ->
     return model
 
 
-def _fill_cache(settings: RunSettings, model, processor, records: Sequence[Record]):
+def _fill_cache(settings: RunSettings, model, processor, records: Sequence[Record], tower: str | None):
     """The feature cache with all records in it (None where it is off), and those that could not be read."""
     if settings.cache_folder is None:
         return None, []
     state = PartialState()
-    cache = FeatureCache.open(settings.cache_folder, model, processor)
+    cache = FeatureCache.open(settings.cache_folder, model, processor, weights=tower)
     model.model.vision_tower.to(state.device)
     show = partial(tqdm, desc="features", disable=not state.is_local_main_process)
     share = list(records)[state.process_index :: state.num_processes]
@@ -250,8 +259,10 @@ def _keep(settings: RunSettings, stage: str, base: str, trainer: KoCapTrainer, p
     return folder
 
 
-def _facts(outcome: Outcome, watch: CollapseWatch | None, data: StageData, minutes: float) -> dict[str, Any]:
-    """What a card says about the stage."""
+def _facts(
+    outcome: Outcome, watch: CollapseWatch | None, data: StageData, *, seconds: float, steps: int
+) -> dict[str, Any]:
+    """What a card says about the stage; seconds and steps are those since it was last resumed."""
     last = outcome.looks[-1] if outcome.looks else None
     return {
         "trainable": outcome.trainable,
@@ -259,7 +270,9 @@ def _facts(outcome: Outcome, watch: CollapseWatch | None, data: StageData, minut
         "held_out": len(data.held_out),
         "bad_samples": len(outcome.problems),
         "is_aihub": any("AI-Hub" in str(record.metadata.get("attribution")) for record in data.train),
-        "minutes": round(minutes, 1),
+        "minutes": round(seconds / 60, 1),
+        "step_s": round(seconds / steps, 4) if steps else None,
+        "peak_gib": round(peak_memory_bytes() / GIB, 3),
         "look": {name: value for name, value in asdict(last).items() if name != "samples"} if last else None,
         "verdict": "; ".join(sign.message for sign in watch.signs) or "no alarm" if watch else "not watched",
     }

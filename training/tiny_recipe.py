@@ -3,6 +3,7 @@
     python train.py --preset tiny --output checkpoints/kocap-tiny
     python train.py --preset tiny --output checkpoints/kocap-tiny --resume auto     # goes on where it was stopped
     python train.py --preset tiny --output NEW --model checkpoints/kocap-tiny --clips 20000     # learns more
+    python train.py --preset tiny --output NEW --without_places "기찻길,성곽"      # places that it never sees
 
 Everything trains. First the tower names what single frames show, then the whole model lists what clips show, tells how
 the camera moves, and captions.
@@ -25,7 +26,8 @@ from transformers import (
 )
 
 from corpus.scene_captions import describe, describe_briefly
-from corpus.scenes import sample_scene
+from corpus.scene_values import Place
+from corpus.scenes import sample_scene, scene_seeds
 from processing.vision_tokens_kocap import CAPTION_PROMPT, SYSTEM_PROMPT
 
 from .collator import CaptionCollator
@@ -67,6 +69,31 @@ class TinyRecipe:
     first_seed: int = field(default=0, metadata={"help": "Seed of the first scene."})
     workers: int = field(default=1, metadata={"help": "Processes that draw scenes."})
     seed: int = field(default=0, metadata={"help": "Seed of the weights."})
+    without_places: str = field(
+        default="",
+        metadata={"help": "Places, between commas, that are never shown; their scenes are passed over in every phase."},
+    )
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.left_out).difference(Place):
+            raise SettingsError(
+                f"without_places names {', '.join(sorted(unknown))}; there are {', '.join(Place)}",
+                f"without_places에 없는 장소가 있습니다: {', '.join(sorted(unknown))}. 장소: {', '.join(Place)}",
+            )
+        if set(self.left_out) == set(Place):
+            raise SettingsError(
+                "without_places leaves out every place, so there is nothing to learn; leave one in",
+                "without_places가 모든 장소를 빼서 배울 것이 없습니다. 하나는 남겨 주세요.",
+            )
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of the places that are never shown."""
+        return tuple(name.strip() for name in self.without_places.split(",") if name.strip())
+
+    def scenes(self, first_seed: int, count: int) -> Sequence[int]:
+        """Seeds of `count` scenes from `first_seed` on, without those of places that are left out."""
+        return scene_seeds(first_seed, count, without=self.left_out)
 
 
 def read_recipe(flags: Sequence[str], *, from_nothing: bool) -> TinyRecipe:
@@ -97,7 +124,7 @@ def start(run: TinyRecipe, model: str | None):
         return AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32), AutoProcessor.from_pretrained(
             model
         )
-    scenes = [sample_scene(run.first_seed + index) for index in range(5_000)]
+    scenes = [sample_scene(seed) for seed in run.scenes(run.first_seed, 5_000)]
     texts = [text for scene in scenes for text in (describe(scene), describe_briefly(scene))]
     return build_tiny(train_tokenizer([*texts, *[CAPTION_PROMPT, BRIEF_PROMPT, CAMERA_PROMPT, SYSTEM_PROMPT] * 1_000]))
 
@@ -114,12 +141,14 @@ def list_phases(run: TinyRecipe, num_frames: int, image_size: int) -> dict[str, 
         "camera": (run.camera_clips, {"ends_only": True, "short_share": (1.0, 1.0), "camera_share": 1.0}),
         "captions": (run.clips, {"short_share": (run.short_share, run.short_share)}),
     }
-    phases, first_seed = {}, run.first_seed + (run.frames or 0)
+    common = {"num_frames": num_frames, "image_size": image_size, "without": run.left_out}
+    phases: dict[str, SceneClips] = {}
+    first_seed = run.scenes(run.first_seed, run.frames)[-1] + 1 if run.frames else run.first_seed
     for phase, (count, options) in wanted.items():
         if count:
-            options = {"num_frames": num_frames, "block": run.batch_size * BATCHES[phase]} | options
-            phases[phase] = SceneClips(count, first_seed=first_seed, image_size=image_size, **options)
-            first_seed += count
+            options = common | {"block": run.batch_size * BATCHES[phase]} | options
+            phases[phase] = SceneClips(count, first_seed=first_seed, **options)
+            first_seed = phases[phase].seeds[-1] + 1
     return phases
 
 
@@ -166,16 +195,19 @@ def _phases(run: TinyRecipe, settings: RunSettings, model, processor, folder: Pa
     if run.frames:
 
         def train_tower() -> CarefulTrainer:
-            facts = list_facts(run.first_seed)
+            shown = {"first_seed": run.first_seed, "without": run.left_out}
+            facts = list_facts(**shown)
             return CarefulTrainer(
                 model=FrameClassifier(model.model.vision_tower, len(facts)),
                 args=_arguments(run, folder / "frames", batch_size=BATCHES["frames"] * run.batch_size),
-                train_dataset=SceneFrames(facts, count=run.frames, first_seed=run.first_seed, image_size=image_size),
+                train_dataset=SceneFrames(facts, count=run.frames, image_size=image_size, **shown),
                 data_collator=FrameCollator(processor),
             )
 
         yield "frames", train_tower
-    watch = [SceneWatch(processor, every=settings.watch_every)] if settings.watch_every else []
+    watch = []
+    if settings.watch_every:
+        watch = [SceneWatch(processor, every=settings.watch_every, without=run.left_out)]
     for phase, clips in list_phases(run, num_frames, image_size).items():
         # While it learns to look, a falling learning rate stops it too early: place stayed at chance.
         schedule = "cosine" if phase == "captions" else "constant_with_warmup"

@@ -6,6 +6,7 @@ tell. Reading facts off single frames teaches it several times faster than capti
 
 import math
 from collections import Counter
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from torch.utils.data import Dataset
 
 from corpus.scene_attributes import named_attributes
 from corpus.scene_captions import describe_briefly
-from corpus.scenes import Scene, render_frames, sample_scene
+from corpus.scene_values import Place
+from corpus.scenes import Scene, render_frames, sample_scene, scene_seeds
 
 VIEWS = 2  # frames of one scene, far apart: painting the scene costs more than looking at it twice
 
@@ -25,9 +27,10 @@ def visible_facts(scene: Scene) -> set[str]:
     return {f"{name}: {value}" for name, values in named.items() if name not in ("camera", "speed") for value in values}
 
 
-def list_facts(first_seed: int, count: int = 3_000, rarest: int = 20) -> list[str]:
+def list_facts(first_seed: int, count: int = 3_000, rarest: int = 20, *, without: Collection[Place] = ()) -> list[str]:
     """The facts that are common enough to learn, sorted."""
-    counts = Counter(fact for index in range(count) for fact in visible_facts(sample_scene(first_seed + index)))
+    seeds = scene_seeds(first_seed, count, without=without)
+    counts = Counter(fact for seed in seeds for fact in visible_facts(sample_scene(seed)))
     return sorted(fact for fact, number in counts.items() if number >= rarest)
 
 
@@ -39,18 +42,21 @@ class SceneFrames(Dataset):
         count: How many scenes; each gives `VIEWS` frames.
         first_seed: Seed of the first scene.
         image_size: Side of the square frames in pixels.
+        without: Places that no frame shows; their scenes are passed over.
     """
 
-    def __init__(self, facts: list[str], *, count: int, first_seed: int, image_size: int):
+    def __init__(
+        self, facts: list[str], *, count: int, first_seed: int, image_size: int, without: Collection[Place] = ()
+    ):
         self.places = {fact: index for index, fact in enumerate(facts)}
-        self.count, self.first_seed, self.image_size = count, first_seed, image_size
+        self.seeds, self.image_size = scene_seeds(first_seed, count, without=without), image_size
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.seeds)
 
     def __getitem__(self, index: int) -> dict:
         """`frames` uint8 `[VIEWS, 3, S, S]`, `labels` float `[len(facts)]`."""
-        scene = sample_scene(self.first_seed + index)
+        scene = sample_scene(self.seeds[index])
         offset = np.random.default_rng([scene.seed, 3]).random()
         times_s = [(view + offset) * scene.duration_s / VIEWS for view in range(VIEWS)]
         labels = torch.zeros(len(self.places))

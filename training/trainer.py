@@ -100,6 +100,7 @@ class CarefulTrainer(Trainer):
 
     def _save_checkpoint(self, model, trial) -> None:
         super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()  # what other processes write, as their random states, belongs to it
         if self.args.should_save:
             mark_complete(Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
 
