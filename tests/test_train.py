@@ -331,11 +331,10 @@ def test_two_processes_learn_what_one_does(room, tmp_path):
 def test_fsdp_learns_saves_and_resumes_as_one_process_does(room, tmp_path):
     common = [*FOUR_STEPS, "--learning_rate", "1e-3", "--feature_cache", str(tmp_path / "features")]
     assert main(flags(room, tmp_path / "one", *common, "--gradient_accumulation_steps", "2")) == 0
-    launch(*FSDP, "tests/fsdp_on_cpu.py", *flags(room, tmp_path / "two", *common, "--watch_every", "4"))
+    launch(*FSDP, "tests/fsdp_on_cpu.py", *flags(room, tmp_path / "two", *common))
     checkpoint = tmp_path / "two" / "caption" / "checkpoint-2"
     assert (checkpoint / "pytorch_model_fsdp.bin").is_file()  # it really was FSDP
     assert_lists_both_processes(checkpoint)
-    assert (tmp_path / "two" / "caption" / "report" / LOOKS_FILE).is_file()
     bases = [load_file(tmp_path / name / "base" / "model.safetensors") for name in ("one", "two")]
     torch.testing.assert_close(*bases, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(
