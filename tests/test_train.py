@@ -1,5 +1,6 @@
 """train.py on small models: what moves, what is left behind, and what happens when a run is hurt."""
 
+import itertools
 import json
 import os
 import re
@@ -234,6 +235,14 @@ def test_a_dry_run_plans_and_writes_nothing(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "Qwen/Qwen3-4B-Instruct-2507" in said and "qlora" in said and "GiB" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_an_adapter_other_than_the_presets_is_planned_as_it_is_loaded(tmp_path, capsys):
+    totals = {}
+    for preset, kind in itertools.product(("cpu", "t4"), ("lora", "qlora")):
+        assert main(["--preset", preset, "--adapter", kind, "--output", str(tmp_path), "--dry-run"]) == 0
+        totals[preset, kind] = float(re.search(r"([\d.]+) GiB  합계", capsys.readouterr().out)[1])
+    assert all(totals[preset, "qlora"] < totals[preset, "lora"] for preset in ("cpu", "t4"))
 
 
 def test_captioning_needs_something_aligned(room, tmp_path):
