@@ -80,7 +80,8 @@ def write_records(work: Path, settings: Settings) -> list[Path]:
     files = []
     for name, (count, without) in wanted.items():
         if count:
-            scenes = SceneSettings(work / name, count, FIRST_SEED, val_share=0.0, without=without, **SHAPE)
+            workers = 0 if count > 100 else 1  # every process first imports what stands above
+            scenes = SceneSettings(work / name, count, FIRST_SEED, 0.0, workers, without=without, **SHAPE)
             write_scenes(scenes, show_progress=True)
             files.append(work / name / "train.jsonl")
     return files
