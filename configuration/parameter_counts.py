@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import AutoModel, AutoModelForCausalLM, PreTrainedConfig
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers import PreTrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING
 
 from .configuration_kocap import KoCapConfig
 
@@ -111,6 +111,6 @@ def _count_text(frozen: tuple[type[PreTrainedConfig], str]) -> tuple[int, int, i
 def _build(frozen: tuple[type[PreTrainedConfig], str]) -> nn.Module:
     config_class, fields = frozen
     config = config_class.from_dict(json.loads(fields))
-    auto = AutoModelForCausalLM if config_class in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModel
+    classes = MODEL_FOR_CAUSAL_LM_MAPPING if config_class in MODEL_FOR_CAUSAL_LM_MAPPING else MODEL_MAPPING
     with torch.device("meta"):
-        return auto.from_config(config)
+        return classes[config_class](config)  # `from_config` would share it out where ZeRO-3 is on

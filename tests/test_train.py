@@ -1,5 +1,6 @@
 """train.py on small models: what moves, what is left behind, and what happens when a run is hurt."""
 
+import itertools
 import json
 import os
 import re
@@ -236,6 +237,14 @@ def test_a_dry_run_plans_and_writes_nothing(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_adapter_other_than_the_presets_is_planned_as_it_is_loaded(tmp_path, capsys):
+    totals = {}
+    for preset, kind in itertools.product(("cpu", "t4"), ("lora", "qlora")):
+        assert main(["--preset", preset, "--adapter", kind, "--output", str(tmp_path), "--dry-run"]) == 0
+        totals[preset, kind] = float(re.search(r"([\d.]+) GiB  합계", capsys.readouterr().out)[1])
+    assert all(totals[preset, "qlora"] < totals[preset, "lora"] for preset in ("cpu", "t4"))
+
+
 def test_captioning_needs_something_aligned(room, tmp_path):
     command = ["--data", str(room / "train.jsonl"), "--output", str(tmp_path / "out"), "--stage", "caption"]
     with pytest.raises(SettingsError, match="--stage align"):
@@ -253,7 +262,8 @@ def test_the_watch_reports_while_the_run_goes_on(room, tmp_path):
     assert "meteor" in (tmp_path / "base" / "README.md").read_text(encoding="utf-8").lower()
 
 
-def test_tensorboard_gets_every_number_of_the_watch(room, tmp_path):
+def test_tensorboard_gets_every_number_of_the_watch(room, tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "CAPTION_TOKENS", 8)  # an untrained model never ends
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     command = flags(room, tmp_path, "--max_steps", "2", "--stage", "align", "--report_to", "tensorboard")
     assert main([*command, "--watch_every", "1", "--watch_clips", "4"]) in (0, COLLAPSED)

@@ -11,6 +11,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from configuration.memory_plan import describe
 from corpus.report_pages import write_whole
 
+from .adapters import QUANTISED_KINDS
 from .base_checkpoint import assemble, copy_checkpoint
 from .checkpoints import find_resumable, missing_files
 from .run_settings import CHECKPOINTING, RunSettings, SettingsError
@@ -25,6 +26,7 @@ def describe_run(settings: RunSettings, arguments: Sequence[TrainingArguments]) 
     plan = tier.plan(
         config,
         kind=settings.kind,
+        four_bit=settings.kind in QUANTISED_KINDS,
         rank=settings.rank_or_tier,
         frames=settings.num_frames or tier.num_frames,
         batch_size=last.per_device_train_batch_size,
