@@ -37,8 +37,8 @@ class PromptEmbedding(nn.Module):
     def __init__(self, words: nn.Embedding, num_rows: int):
         super().__init__()
         self.words = words
-        table = torch.zeros(num_rows, words.embedding_dim, dtype=words.weight.dtype, device=words.weight.device)
-        self.register_buffer("table", table, persistent=False)
+        self.table: torch.Tensor
+        self.register_buffer("table", words.weight.new_zeros(num_rows, words.embedding_dim), persistent=False)
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         rows = input_ids - self.words.num_embeddings
