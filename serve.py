@@ -45,11 +45,6 @@ def main(
     ] = None,
 ) -> None:
     """영상을 한국어로 설명하는 API 서버를 엽니다."""
-    logs = logging.StreamHandler()
-    logs.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[logs], force=True)
-    for chatty in ("transformers", "processing", "httpx", "multipart", "python_multipart", "asyncio"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
     is_local = host in LOOPBACK_NAMES
     if not is_local and not api_key:
         typer.echo(
@@ -58,6 +53,11 @@ def main(
             err=True,
         )
         raise typer.Exit(2)
+    logs = logging.StreamHandler()
+    logs.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[logs], force=True)
+    for chatty in ("transformers", "processing", "httpx", "multipart", "python_multipart", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     settings = GatewaySettings(
         api_key=api_key,
         slots=slots,
@@ -65,7 +65,7 @@ def main(
         readers=readers,
         request_timeout_s=timeout,
         media_domains=tuple(domain.lower() for domain in media_domain or ()),
-        media_networks=tuple(ipaddress.ip_network(network) for network in media_network or ()),
+        media_networks=tuple(map(network, media_network or ())),
         hosts=LOOPBACK_NAMES if is_local else ("*",),
     )
     try:
@@ -73,6 +73,14 @@ def main(
     except (EngineStartError, OSError) as error:
         typer.echo(f"서버를 시작할 수 없습니다: {model}\n{error}", err=True)
         raise typer.Exit(2) from None
+
+
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """`10.1.0.0/16` and the like; anything else is a mistake on the command line."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--media-network: {error}") from None
 
 
 async def serve(model: str, settings: GatewaySettings, *, host: str, port: int, max_context: int) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+import typer
 from gateway_fixtures import CLIP, MODEL, PATIENT_S, Stage, chat_json, data_url, play, video_part
 from video_fixtures import make_clip
 
+import serve
 from modeling.captioner import load_captioner, weights_revision
 from serving.engine import EngineStartError
 from serving.transformers_engine import TransformersEngine
@@ -70,6 +72,7 @@ def test_answers_are_the_pipelines_and_mistakes_cost_nobody_else(tiny_checkpoint
     play(scenario, engine=real(tiny_checkpoint), slots=4)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_not_there(tmp_path):
     async def run() -> None:
         engine = TransformersEngine(str(tmp_path), slots=1, max_context=CONTEXT)
@@ -156,5 +159,10 @@ def test_the_command_serves_and_ends_politely(tiny_checkpoint):
     for child in children:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             assert "serve.py" not in Path(f"/proc/{child}/cmdline").read_text()
-    refused = subprocess.run([*command, "--host", "0.0.0.0"], cwd=ROOT, capture_output=True, text=True)
-    assert refused.returncode == 2 and "API 키가 필요합니다" in refused.stderr
+
+
+def test_nobody_else_reaches_a_server_without_a_key(capsys):
+    with pytest.raises(typer.Exit) as exit:
+        serve.main(host="0.0.0.0")
+    assert exit.value.exit_code == 2
+    assert "API 키가 필요합니다" in capsys.readouterr().err
