@@ -10,6 +10,8 @@ without anything that users sent. The exit code is 2 when the model cannot be lo
 import asyncio
 import ipaddress
 import logging
+import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -68,6 +70,7 @@ def main(
         media_networks=tuple(map(network, media_network or ())),
         hosts=LOOPBACK_NAMES if is_local else ("*",),
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn hands it on when everything inside is finished
     try:
         asyncio.run(serve(model, settings, host=host, port=port, max_context=max_context))
     except (EngineStartError, OSError) as error:

@@ -102,6 +102,7 @@ class ContinuousBatcher:
             raise
         with self._lock:
             self._taken[name] = slot, manager
+        top_k = min(top_k, self._model.config.text_config.vocab_size)  # transformers 5.18 breaks down on more
         chosen = {"temperature": float(temperature), "top_p": float(top_p), "top_k": top_k} if temperature > 0 else {}
         manager.add_request(ids, name, max_new_tokens=max_new_tokens, streaming=True, **chosen)
 

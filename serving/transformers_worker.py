@@ -23,7 +23,7 @@ from .gateway_errors import ContextError, GatewayError, GenerationError, PromptE
 logger = logging.getLogger(__name__)
 
 HALF_A_CHARACTER = "\ufffd"
-NO_TOP_K = 1 << 30  # transformers cuts it down to the vocabulary
+NO_TOP_K = 1 << 30  # the batcher cuts it down to the vocabulary
 
 
 def serve(connection: Connection, model: str, slots: int, max_context: int) -> None:
