@@ -19,6 +19,7 @@ from transformers.video_utils import VideoMetadata
 from .frame_sampling_kocap import DEFAULT_MAX_FRAMES, Sampling, sample_indices
 from .video_errors_kocap import FramesError, VideoWarning
 from .video_isolation_kocap import read_frames_isolated
+from .video_limits_kocap import Limits
 from .video_reading_kocap import read_frames
 
 logger = logging.getLogger(__name__)
@@ -135,7 +136,13 @@ class KoCapVideoProcessor(BaseVideoProcessor):
     model_input_names = ["pixel_values_videos", "pixel_values_videos_mask"]
 
     def fetch_videos(
-        self, videos: Any, video_metadata: Sequence | None = None, *, do_sample_frames: bool | None = None, **reading
+        self,
+        videos: Any,
+        video_metadata: Sequence | None = None,
+        *,
+        do_sample_frames: bool | None = None,
+        limits: Limits | None = None,
+        **reading,
     ) -> tuple[list[torch.Tensor], list[ClipMetadata]]:
         """Read or take every clip's frames. What is odd about a file is logged, and noted in its metadata.
 
@@ -143,6 +150,7 @@ class KoCapVideoProcessor(BaseVideoProcessor):
             videos: See `as_clips`.
             video_metadata: For clips given as frames: one VideoMetadata or dict per clip (`fps`, `times_s`, ...).
             do_sample_frames: False takes given frames as they are; otherwise too many of them are thinned out.
+            limits: What one file may take.
             **reading: `num_frames`, or `fps` with `max_frames`; `follow_scenes`, `read_mode`, `isolated`. Default: the
                 processor's own.
         Returns:
@@ -156,7 +164,7 @@ class KoCapVideoProcessor(BaseVideoProcessor):
         if len(given) != len(clips):
             raise ValueError(f"{len(clips)} videos came with {len(given)} video_metadata; pass one per video.")
         results = [
-            self._read(clip, sampling, mode, isolated=isolated)
+            self._read(clip, sampling, mode, isolated=isolated, limits=limits)
             if _is_source(clip)
             else self._take(as_frames(clip), metadata, sampling, do_sample_frames)
             for clip, metadata in zip(clips, given, strict=True)
@@ -176,10 +184,13 @@ class KoCapVideoProcessor(BaseVideoProcessor):
         strategy = "scene" if follow_scenes else "uniform" if fps is None else "fps"
         return Sampling(strategy, num_frames, fps, max_frames or self.max_frames)
 
-    def _read(self, source: Any, sampling: Sampling, mode: Any, *, isolated: bool) -> tuple[torch.Tensor, ClipMetadata]:
+    def _read(
+        self, source: Any, sampling: Sampling, mode: Any, *, isolated: bool, limits: Limits | None
+    ) -> tuple[torch.Tensor, ClipMetadata]:
         # The shorter side at its final length: the rest of the resize only squeezes the longer one.
         read = read_frames_isolated if isolated else read_frames
-        frames = read(source, sampling, size=min(self.size["height"], self.size["width"]), mode=mode)
+        size = min(self.size["height"], self.size["width"])
+        frames = read(source, sampling, size=size, mode=mode, limits=limits)
         for warning in frames.warnings:
             logger.warning("%s", warning)
         facts = frames.facts

@@ -1,0 +1,103 @@
+"""Serve a checkpoint over an OpenAI-compatible API.
+
+    python serve.py
+    python serve.py --model org/kocap-qwen3 --host 0.0.0.0 --api-key secret --media-domain videos.example.org
+
+Listens on this machine only (127.0.0.1:8000) unless told otherwise. One line of JSON per request goes to stderr,
+without anything that users sent. The exit code is 2 when the model cannot be loaded. See docs/serving.md.
+"""
+
+import asyncio
+import ipaddress
+import logging
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from modeling.caption_lines import model_name
+from modeling.captioner import EMBEDDED_MODEL
+from processing.processing_kocap import KoCapProcessor
+from serving.engine import EngineStartError
+from serving.gateway import Gateway, build_gateway
+from serving.gateway_server import make_server
+from serving.gateway_settings import GatewaySettings
+from serving.request_guard import JsonLines
+from serving.transformers_engine import TransformersEngine
+
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]", "::1")
+
+
+def main(
+    model: Annotated[str, typer.Option(help="체크포인트 폴더 또는 Hub 이름")] = EMBEDDED_MODEL,
+    host: Annotated[str, typer.Option(help="기다릴 주소")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="기다릴 포트")] = 8000,
+    api_key: Annotated[str | None, typer.Option(envvar="KOCAP_API_KEY", help="요청마다 확인할 키")] = None,
+    slots: Annotated[int, typer.Option(min=1, help="한꺼번에 쓸 답의 수")] = 8,
+    queue: Annotated[int, typer.Option(min=0, help="그 밖에 기다릴 수 있는 요청의 수")] = 50,
+    readers: Annotated[int, typer.Option(min=1, help="한꺼번에 읽을 영상의 수")] = 2,
+    max_context: Annotated[int, typer.Option(min=64, help="질문과 답을 합한 최대 토큰 수")] = 4096,
+    timeout: Annotated[float, typer.Option(min=1, help="한 요청에 쓸 최대 시간(초)")] = 300.0,
+    media_domain: Annotated[
+        list[str] | None, typer.Option(help="영상을 가져와도 되는 https 서버 이름 (여러 번 쓸 수 있음; 기본값: 없음)")
+    ] = None,
+    media_network: Annotated[
+        list[str] | None, typer.Option(help="그 서버가 있어도 되는 사설망, 예: 10.1.0.0/16")
+    ] = None,
+) -> None:
+    """영상을 한국어로 설명하는 API 서버를 엽니다."""
+    is_local = host in LOOPBACK_NAMES
+    if not is_local and not api_key:
+        typer.echo(
+            "다른 컴퓨터에 여는 서버에는 API 키가 필요합니다: --api-key 또는 KOCAP_API_KEY\n"
+            "A server that others can reach needs a key: --api-key or KOCAP_API_KEY",
+            err=True,
+        )
+        raise typer.Exit(2)
+    logs = logging.StreamHandler()
+    logs.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[logs], force=True)
+    for chatty in ("transformers", "processing", "httpx", "multipart", "python_multipart", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    settings = GatewaySettings(
+        api_key=api_key,
+        slots=slots,
+        queue=queue,
+        readers=readers,
+        request_timeout_s=timeout,
+        media_domains=tuple(domain.lower() for domain in media_domain or ()),
+        media_networks=tuple(map(network, media_network or ())),
+        hosts=LOOPBACK_NAMES if is_local else ("*",),
+    )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn hands it on when everything inside is finished
+    try:
+        asyncio.run(serve(model, settings, host=host, port=port, max_context=max_context))
+    except (EngineStartError, OSError) as error:
+        typer.echo(f"서버를 시작할 수 없습니다: {model}\n{error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """`10.1.0.0/16` and the like; anything else is a mistake on the command line."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--media-network: {error}") from None
+
+
+async def serve(model: str, settings: GatewaySettings, *, host: str, port: int, max_context: int) -> None:
+    """Start the engine, then answer until told to stop."""
+    processor = KoCapProcessor.from_pretrained(model)
+    engine = TransformersEngine(model, slots=settings.slots, max_context=max_context)
+    await engine.start()
+    gateway = Gateway(engine, model_name(model), processor.video_processor, settings)
+    server = make_server(build_gateway(gateway), settings, host=host, port=port)
+    try:
+        await server.serve()
+    finally:
+        await engine.close()
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,168 @@
+"""The whole server with the real engine: a process that holds a small model."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+import typer
+from gateway_fixtures import CLIP, MODEL, PATIENT_S, Stage, chat_json, data_url, play, video_part
+from video_fixtures import make_clip
+
+import serve
+from modeling.captioner import load_captioner, weights_revision
+from serving.engine import EngineStartError
+from serving.transformers_engine import TransformersEngine
+
+ROOT = Path(__file__).parents[1]
+NUM_TOKENS, CONTEXT = 24, 512
+CLIPS = [make_clip(number) for number in (3, 8, 20)]
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+def real(folder: Path, *, slots: int = 4) -> partial[TransformersEngine]:
+    return partial(TransformersEngine, str(folder), slots=slots, max_context=CONTEXT)
+
+
+async def until_healthy(stage: Stage) -> None:
+    async with asyncio.timeout(PATIENT_S * 4):
+        while (await stage.client.get("/health")).status_code != 200:
+            await asyncio.sleep(0.05)
+
+
+def resident_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def test_answers_are_the_pipelines_and_mistakes_cost_nobody_else(tiny_checkpoint):
+    pipe = load_captioner(str(tiny_checkpoint))
+    expected = [result["generated_text"] for result in pipe(CLIPS, max_new_tokens=NUM_TOKENS)]
+
+    async def scenario(stage: Stage) -> None:
+        limits = {"max_new_tokens": NUM_TOKENS}
+        leaving = asyncio.create_task(stage.chat(video_part(), max_tokens=CONTEXT // 2, temperature=1.5))
+        long, torn, *good = await asyncio.gather(
+            stage.chat(max_tokens=CONTEXT),
+            stage.chat({"type": "text", "text": "<video>은 무엇인가요?"}),
+            *(stage.caption(clip, **limits) for clip in CLIPS),
+        )
+        assert [response.json()["caption"] for response in good] == expected
+        assert good[0].json()["revision"] == weights_revision(tiny_checkpoint)
+        assert good[0].json()["usage"]["completion_tokens"] <= NUM_TOKENS
+        assert (long.status_code, long.json()["error"]["code"]) == (400, "E_CONTEXT")
+        assert (torn.status_code, torn.json()["error"]["code"]) == (400, "E_PROMPT")
+        leaving.cancel()
+        asked = chat_json(video_part(CLIPS[2]), stream=True, max_tokens=NUM_TOKENS)
+        asked["messages"][0]["content"].append({"type": "text", "text": "이 영상을 한국어로 상세히 묘사해주세요."})
+        async with stage.client.stream("POST", "/v1/chat/completions", json=asked) as response:
+            lines = [line.removeprefix("data: ") async for line in response.aiter_lines() if line]
+        pieces = [json.loads(line)["choices"][0]["delta"].get("content", "") for line in lines[:-1]]
+        assert "".join(pieces).strip() == expected[2]
+        assert len(pieces) > 3
+
+    play(scenario, engine=real(tiny_checkpoint), slots=4)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_is_not_there(tmp_path):
+    async def run() -> None:
+        engine = TransformersEngine(str(tmp_path), slots=1, max_context=CONTEXT)
+        with pytest.raises(EngineStartError):
+            await engine.start()
+        await engine.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.slow
+def test_a_killed_engine_is_replaced_under_load(tiny_checkpoint):
+    async def scenario(stage: Stage) -> None:
+        asked = chat_json(stream=True, max_tokens=CONTEXT // 2, temperature=2)
+        others = [asyncio.create_task(stage.chat(max_tokens=CONTEXT // 2, temperature=2)) for _ in range(8)]
+        async with stage.client.stream("POST", "/v1/chat/completions", json=asked) as response:
+            lines = (line async for line in response.aiter_lines() if line)
+            for _ in range(3):
+                await anext(lines)  # it writes
+            first = stage.engine.pid
+            os.kill(first, signal.SIGKILL)
+            *_, last = [line async for line in lines]
+        assert "E_ENGINE" in last
+        statuses = [(await task).status_code for task in others]
+        assert set(statuses) <= {200, 503} and 503 in statuses
+        down = await stage.client.get("/health")
+        assert down.status_code == 503
+        refused = await stage.chat()
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "E_ENGINE")
+        assert int(refused.headers["retry-after"]) >= 1
+        await until_healthy(stage)
+        assert (await stage.caption(max_new_tokens=NUM_TOKENS)).status_code == 200
+        assert (stage.engine.restarts, stage.engine.pid != first) == (1, True)
+
+    play(scenario, engine=real(tiny_checkpoint), slots=4)
+
+
+@pytest.mark.slow
+def test_200_at_once_with_a_queue_of_50_each_get_an_answer(tiny_checkpoint):
+    async def scenario(stage: Stage) -> None:
+        async def storm() -> tuple[list[int], float]:
+            responses = await asyncio.gather(*(stage.caption(CLIP, max_new_tokens=4) for _ in range(200)))
+            return [response.status_code for response in responses], sum(map(resident_mb, (os.getpid(), engine_pid)))
+
+        engine_pid = stage.engine.pid
+        _, before = await storm()  # what libraries load and keep once
+        statuses, after = await storm()
+        assert set(statuses) == {200, 429}
+        assert statuses.count(200) >= 54
+        assert after - before < 64
+
+    play(scenario, engine=real(tiny_checkpoint), slots=4, queue=50)
+
+
+@pytest.mark.slow
+def test_the_command_serves_and_ends_politely(tiny_checkpoint):
+    command = [
+        sys.executable,
+        "serve.py",
+        "--model",
+        str(tiny_checkpoint),
+        "--port",
+        "0",
+        "--max-context",
+        str(CONTEXT),
+    ]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        address = next(line for line in server.stderr if "Uvicorn running" in line).partition("http://")[2].split()[0]
+        url = f"http://{address}"
+        children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+        body = {"video": data_url(CLIP), "max_new_tokens": NUM_TOKENS}
+        answer = httpx.post(f"{url}/v1/captions", json=body, timeout=PATIENT_S, trust_env=False)
+        assert answer.json()["model"] == MODEL
+        asked = chat_json(stream=True, max_tokens=200, temperature=2)
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=asked, timeout=60, trust_env=False) as response:
+            lines = response.iter_lines()
+            next(lines)
+            server.send_signal(signal.SIGTERM)
+            assert [line for line in lines if line][-1] == "data: [DONE]"
+        server.wait(timeout=PATIENT_S)
+        logged = server.stderr.read()
+    assert '"route": "/v1/captions"' in logged or '"/v1/chat/completions"' in logged
+    for child in children:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            assert "serve.py" not in Path(f"/proc/{child}/cmdline").read_text()
+
+
+def test_nobody_else_reaches_a_server_without_a_key(capsys):
+    with pytest.raises(typer.Exit) as exit:
+        serve.main(host="0.0.0.0")
+    assert exit.value.exit_code == 2
+    assert "API 키가 필요합니다" in capsys.readouterr().err
