@@ -5,8 +5,6 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import gradio as gr
-
 from . import markup
 from .captioners import Captioner
 from .captioning import caption_record, describe, describe_windows, timeline_record
@@ -33,7 +31,7 @@ def guarded(action: Callable[..., Outputs]) -> Callable[..., Outputs]:
                 yield outputs
         except Exception as error:
             problem = explain(error, video)
-            yield (problem.message, *[gr.skip()] * (len(outputs) - 1))
+            yield (problem.message, *outputs[1:])
             raise problem from error
 
     return run
@@ -41,6 +39,8 @@ def guarded(action: Callable[..., Outputs]) -> Callable[..., Outputs]:
 
 class Actions:
     """The actions of one page; `values` are those of the page's settings, in the order of `Settings`.
+
+    Each yields all of its outputs every time: Gradio sends what has changed, and `gr.skip()` clears HTML parts.
 
     Args:
         captioners: One model, or several that can be compared; the first one does everything else.
@@ -56,12 +56,13 @@ class Actions:
         settings, captioner = Settings(*values), self.captioners[0]
         captions = describe(captioner, video, settings, self.limits)
         caption = next(captions)
-        yield tell_warnings(caption.seen.warnings), "", markup.frame_strip(caption.seen), "", ""
+        notice, strip = tell_warnings(caption.seen.warnings), markup.frame_strip(caption.seen)
+        yield notice, "", strip, "", ""
         for caption in captions:
-            yield gr.skip(), caption.text, gr.skip(), gr.skip(), gr.skip()
+            yield notice, caption.text, strip, "", ""
         record = caption_record(captioner, video, settings, caption)
         saves = markup.downloads(video, caption.cues, record)
-        yield gr.skip(), caption.text, gr.skip(), markup.player(video, caption.seen, caption.cues), saves
+        yield notice, caption.text, strip, markup.player(video, caption.seen, caption.cues), saves
 
     @guarded
     def make_timeline(self, video: str, *values: Any) -> Outputs:
@@ -70,14 +71,14 @@ class Actions:
         settings, captioner = Settings(*values), self.captioners[0]
         timelines = describe_windows(captioner, video, settings, self.limits)
         timeline = next(timelines)
-        first = timeline.looks[0]
-        yield tell_warnings(first.warnings), markup.cue_table([], waiting=len(timeline.looks)), "", ""
+        first, notice = timeline.looks[0], tell_warnings(timeline.looks[0].warnings)
+        yield notice, markup.cue_table([], waiting=len(timeline.looks)), "", ""
         for timeline in timelines:
             waiting = len(timeline.looks) - timeline.done
-            yield gr.skip(), markup.cue_table(timeline.cues, waiting=waiting), gr.skip(), gr.skip()
+            yield notice, markup.cue_table(timeline.cues, waiting=waiting), "", ""
         cues = timeline.cues
         saves = markup.downloads(video, cues, timeline_record(captioner, video, settings, timeline))
-        yield gr.skip(), markup.cue_table(cues), markup.player(video, first, cues), saves
+        yield notice, markup.cue_table(cues), markup.player(video, first, cues), saves
 
     @guarded
     def compare(self, video: str, detail: str, max_new_tokens: int, *sides: Any) -> Outputs:
@@ -103,9 +104,13 @@ class Actions:
             raise user_error(*NO_QUESTION)
         settings, earlier = Settings(*values), _pairs(history)
         history = [*history, {"role": "user", "content": question}]
-        yield gr.skip(), history, ""
+        yield "", history, ""
         for answer in describe(self.captioners[0], video, settings, self.limits, prompt=question, earlier=earlier):
-            yield gr.skip(), [*history, {"role": "assistant", "content": answer.text or "…"}], gr.skip()
+            yield (
+                tell_warnings(answer.seen.warnings),
+                [*history, {"role": "assistant", "content": answer.text or "…"}],
+                "",
+            )
 
 
 def _pairs(history: list[dict]) -> list[tuple[str, str]]:

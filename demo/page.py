@@ -8,20 +8,24 @@ from typing import Any
 import gradio as gr
 from gradio.themes import Default as Theme
 from gradio.themes import sizes
+from starlette.middleware import Middleware
 
 from . import markup
 from .actions import Actions
 from .api import Api
 from .captioners import Captioner
 from .limits import UploadLimits
+from .page_head import LANGUAGE_SCRIPT, PageHead
 from .settings import HOTTEST, MOST_FRAMES, MOST_TOKENS
-from .texts import I18N as t
-from .texts import LANGUAGE_SCRIPT, TEXTS, both
+from .texts import I18N, TEXTS, both
+from .texts import label as t
 
 FONTS = ["Pretendard", "Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans KR", "Noto Sans CJK KR", "NanumGothic"]
 STYLE = Path(__file__).with_name("style.css")
 DELETE_EVERY_S, DELETE_AFTER_S = 600, 3600  # uploads
 MAX_WAITING = 32  # visitors in the queue; the next one is told that it is full
+# Not a second listener of the button: Gradio would cancel the first one's event.
+SHOW_CAPTION = "(...values) => { document.querySelector('#tabs [role=tab]').click(); return values; }"
 ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1}  # there is one model
 
 
@@ -41,15 +45,17 @@ def build_page(captioners: Sequence[Captioner], examples: Sequence[Path], limits
                 video = gr.Video(label=t("video"), sources=["upload", "webcam"], height=300, elem_id="clip")
                 gr.HTML(_limits(limits), elem_id="limits")
                 with gr.Row():
-                    describe = gr.Button(t("describe"), variant="primary", size="lg", elem_id="describe", min_width=160)
-                    stop = gr.Button(t("stop"), variant="stop", size="lg", elem_id="stop", min_width=100)
-                gr.Examples([[str(path)] for path in examples], inputs=[video], label=t("examples"))
+                    describe = gr.Button(
+                        t("describe"), variant="primary", size="lg", elem_id="describe", scale=3, min_width=160
+                    )
+                    stop = gr.Button(t("stop"), size="lg", elem_id="stop", scale=1, min_width=90)
+                chosen = gr.Examples([[str(path)] for path in examples], inputs=[video], label=t("examples"))
                 settings = _settings(first)
                 with gr.Accordion(t("about_model"), open=False):
                     gr.HTML("".join(_model_facts(captioner) for captioner in captioners))
             with gr.Column(scale=7, min_width=320):
                 notice = gr.HTML(elem_id="notice", html_template='<div role="status">${value}</div>')
-                with gr.Tabs() as tabs:
+                with gr.Tabs(elem_id="tabs"):
                     with gr.Tab(t("caption_tab"), id="caption"):
                         captioned = _caption_tab()
                     with gr.Tab(t("timeline_tab"), id="timeline"):
@@ -59,7 +65,7 @@ def build_page(captioners: Sequence[Captioner], examples: Sequence[Path], limits
         chat, question, ask = _questions()
 
         running = [
-            _when(describe.click, actions.describe, [video, *settings], [notice, *captioned]),
+            _when(describe.click, actions.describe, [video, *settings], [notice, *captioned], js=SHOW_CAPTION),
             _when(make_timeline.click, actions.make_timeline, [video, *settings], [notice, *lined]),
             _when(compare.click, actions.compare, [video, settings[2], settings[4], *sides], [notice, *compared]),
             *(
@@ -68,10 +74,12 @@ def build_page(captioners: Sequence[Captioner], examples: Sequence[Path], limits
             ),
         ]
         quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        describe.click(lambda: gr.Tabs(selected="caption"), None, tabs, **quiet)
         stop.click(lambda: f"<small>{both('stopped')}</small>", None, notice, cancels=running, **quiet)
         nothing = ["", "", markup.empty("seen_empty"), "", "", markup.empty("timeline_empty"), "", "", "", "", []]
-        video.change(lambda: nothing, None, [notice, *captioned, *lined, *compared, chat], cancels=running, **quiet)
+        # Not `video.change`, which comes once more when the clip has been drawn; and without `cancels=`, which would
+        # end the caption that is asked for next.
+        for new_clip in (video.upload, video.stop_recording, video.clear, chosen.load_input_event.then):
+            new_clip(lambda: nothing, None, [notice, *captioned, *lined, *compared, chat], **quiet)
         _offer_api(api, video, settings)
     return page.queue(max_size=MAX_WAITING)
 
@@ -87,9 +95,8 @@ def launch_options(limits: UploadLimits) -> dict[str, Any]:
             font=[*FONTS, "sans-serif"],  # none is fetched
             font_mono=["D2Coding", "monospace"],
         ),
-        # Gradio would put its own prefix before every selector of `css=`, also before `html`.
-        "head": f"{LANGUAGE_SCRIPT}<style>{STYLE.read_text(encoding='utf-8')}</style>",
-        "i18n": t,
+        "app_kwargs": {"middleware": [Middleware(PageHead, LANGUAGE_SCRIPT + _style())]},
+        "i18n": I18N,
         "footer_links": ["api", "gradio", "settings"],
         "max_file_size": f"{limits.max_file_mb}mb",
         "allowed_paths": [],
@@ -98,7 +105,11 @@ def launch_options(limits: UploadLimits) -> dict[str, Any]:
     }
 
 
-def _when(event: Callable, action: Callable, inputs: list, outputs: list) -> Any:
+def _style() -> str:
+    return f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
+
+
+def _when(event: Callable, action: Callable, inputs: list, outputs: list, *, js: str | None = None) -> Any:
     """Wire an action that needs the model; its place in the queue shows on the second output."""
     return event(
         action,
@@ -106,6 +117,7 @@ def _when(event: Callable, action: Callable, inputs: list, outputs: list) -> Any
         outputs,
         api_name=f"page_{action.__name__}",  # not to take the names of the endpoints
         api_visibility="private",
+        js=js,
         show_progress_on=outputs[1],
         **ONE_AT_A_TIME,
     )

@@ -7,6 +7,7 @@ shown whatever the browser prefers, English where the address says `?lang=en`.
 import html
 
 import gradio as gr
+from gradio.i18n import I18nData
 
 TEXTS: dict[str, tuple[str, str]] = {
     "title": ("KoCap · 영상을 한국어로", "KoCap · videos in Korean words"),
@@ -82,19 +83,16 @@ TEXTS: dict[str, tuple[str, str]] = {
     "question": ("질문", "Question"),
     "ask": ("묻기", "Ask"),
 }
+PREFIX = "kocap_"  # Gradio has words of its own under keys such as `video`
 I18N = gr.I18n(
-    ko={key: korean for key, (korean, _) in TEXTS.items()}, en={key: english for key, (_, english) in TEXTS.items()}
+    ko={PREFIX + key: korean for key, (korean, _) in TEXTS.items()},
+    en={PREFIX + key: english for key, (_, english) in TEXTS.items()},
 )
-# Gradio takes the browser's language; Korean comes first here. Before Gradio's own scripts, so it stands in the head.
-LANGUAGE_SCRIPT = """<script>
-(() => {
-  const lang = new URLSearchParams(location.search).get("lang") === "en" ? "en" : "ko";
-  Object.defineProperty(navigator, "language", { get: () => lang, configurable: true });
-  Object.defineProperty(navigator, "languages", { get: () => [lang], configurable: true });
-  document.documentElement.lang = lang;
-  document.documentElement.dataset.lang = lang;
-})();
-</script>"""
+
+
+def label(key: str) -> I18nData:
+    """A text for Gradio's own parts, which the browser translates."""
+    return I18N(PREFIX + key)
 
 
 def pair(key: str, *values: object) -> tuple[str, str]:

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CLIP = ROOT / "docs" / "media" / "clip.mp4"
 PICTURES = ROOT / "artifacts" / "demo"
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-PATIENCE_MS = 120_000  # a busy machine writes slowly
+PATIENCE_MS = 240_000  # a busy machine writes slowly
 WATCH_CAPTION = """
 window.lengths = [];
 setInterval(() => {
@@ -72,7 +72,7 @@ def visit(browser, url):
         page.add_init_script(WATCH_CAPTION)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(f"{url}{query}")
-        page.locator("#describe").wait_for()
+        ready(page)
         return page
 
     yield open_page
@@ -94,6 +94,13 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def picture(page, name: str, **options) -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=PICTURES / f"{name}.png", **options)
+
+
+def ready(page) -> None:
+    """Wait until everything has been drawn: Gradio loads its parts one by one."""
+    for part in ("#caption textarea", "#question textarea", "#describe"):
+        page.locator(part).wait_for()
+    page.locator("#clip input[type=file]").first.wait_for(state="attached")
 
 
 def upload(page, path: Path) -> None:
@@ -131,7 +138,7 @@ def test_a_caption_streams_in_plays_and_downloads(visit, captioner):
     picture(page, "caption", full_page=True)
     page.emulate_media(color_scheme="dark")
     page.goto(f"{page.url}?__theme=dark")
-    page.locator("#describe").wait_for()
+    ready(page)
     upload(page, CLIP)
     describe(page)
     picture(page, "dark", full_page=True)
