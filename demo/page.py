@@ -94,6 +94,8 @@ def launch_options(limits: UploadLimits) -> dict[str, Any]:
             radius_size=sizes.radius_lg,
             font=[*FONTS, "sans-serif"],  # none is fetched
             font_mono=["D2Coding", "monospace"],
+        ).set(  # dark enough for white letters
+            button_primary_background_fill="*primary_700", button_primary_background_fill_hover="*primary_800"
         ),
         "app_kwargs": {"middleware": [Middleware(PageHead, LANGUAGE_SCRIPT + _style())]},
         "i18n": I18N,
