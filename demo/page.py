@@ -25,7 +25,12 @@ STYLE = Path(__file__).with_name("style.css")
 DELETE_EVERY_S, DELETE_AFTER_S = 600, 3600  # uploads
 MAX_WAITING = 32  # visitors in the queue; the next one is told that it is full
 # Not a second listener of the button: Gradio would cancel the first one's event.
-SHOW_CAPTION = "(...values) => { document.querySelector('#tabs [role=tab]').click(); return values; }"
+SHOW_CAPTION = """(...values) => {
+  const tabs = document.querySelector("#tabs");
+  tabs.querySelector("[role=tab]").click();
+  tabs.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  return values;
+}"""
 ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1}  # there is one model
 
 
@@ -172,7 +177,7 @@ def _compare_tab(captioners: Sequence[Captioner]) -> tuple[gr.Button, list[Any],
     choices = [(captioner.name, number) for number, captioner in enumerate(captioners)]
     sides, captions = [], []
     button = gr.Button(t("compare"), variant="primary", elem_id="compare")
-    with gr.Row(equal_height=True):
+    with gr.Row(equal_height=False):
         for index, side in enumerate(("left", "right")):
             captioner = captioners[min(index, len(captioners) - 1)]
             usual = min(captioner.num_frames, MOST_FRAMES)
@@ -205,7 +210,7 @@ def _compare_tab(captioners: Sequence[Captioner]) -> tuple[gr.Button, list[Any],
 def _questions() -> tuple[gr.Chatbot, gr.Textbox, gr.Button]:
     chat = gr.Chatbot(
         label=t("questions"),
-        placeholder=both("questions_empty"),
+        placeholder=f'<div class="hint">{both("questions_empty")}</div>',
         height=280,
         render_markdown=False,
         buttons=[],
