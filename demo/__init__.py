@@ -1,0 +1,1 @@
+"""The web demo's parts; `app.py` puts them together. Nothing else imports this room."""

@@ -1,0 +1,128 @@
+"""What happens behind the page's buttons: a clip and settings in, growing texts and HTML out."""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from . import markup
+from .captioners import Captioner
+from .captioning import caption_record, describe, describe_windows, timeline_record
+from .limits import UploadLimits
+from .messages import NO_QUESTION, NO_VIDEO, explain, tell_warnings, user_error
+from .settings import Settings
+
+Outputs = Iterator[tuple[Any, ...]]
+
+
+def guarded(action: Callable[..., Outputs]) -> Callable[..., Outputs]:
+    """Tell errors twice: in a pop-up, and in the action's first output, where they stay on the page.
+
+    An action must yield once, to clear what stood there, before anything can go wrong.
+    """
+
+    @functools.wraps(action)
+    def run(actions: "Actions", video: str | None, *values: Any) -> Outputs:
+        if video is None:
+            raise user_error(*NO_VIDEO)
+        outputs: tuple[Any, ...] = ()
+        try:
+            for outputs in action(actions, video, *values):
+                yield outputs
+        except Exception as error:
+            problem = explain(error, video)
+            yield (problem.message, *outputs[1:])
+            raise problem from error
+
+    return run
+
+
+class Actions:
+    """The actions of one page; `values` are those of the page's settings, in the order of `Settings`.
+
+    Each yields all of its outputs every time: Gradio sends what has changed, and `gr.skip()` clears HTML parts.
+
+    Args:
+        captioners: One model, or several that can be compared; the first one does everything else.
+    """
+
+    def __init__(self, captioners: Sequence[Captioner], limits: UploadLimits):
+        self.captioners, self.limits = list(captioners), limits
+
+    @guarded
+    def describe(self, video: str, *values: Any) -> Outputs:
+        """Notice, growing caption, frames, player, downloads."""
+        yield "", "", markup.empty("seen_empty"), "", ""
+        settings, captioner = Settings(*values), self.captioners[0]
+        captions = describe(captioner, video, settings, self.limits)
+        caption = next(captions)
+        notice, strip = tell_warnings(caption.seen.warnings), markup.frame_strip(caption.seen)
+        yield notice, "", strip, "", ""
+        for caption in captions:
+            yield notice, caption.text, strip, "", ""
+        record = caption_record(captioner, video, settings, caption)
+        saves = markup.downloads(video, caption.cues, record)
+        yield notice, caption.text, strip, markup.player(video, caption.seen, caption.cues), saves
+
+    @guarded
+    def make_timeline(self, video: str, *values: Any) -> Outputs:
+        """Notice, growing table, player, downloads."""
+        yield "", markup.empty("timeline_empty"), "", ""
+        settings, captioner = Settings(*values), self.captioners[0]
+        timelines = describe_windows(captioner, video, settings, self.limits)
+        timeline = next(timelines)
+        first, notice = timeline.looks[0], tell_warnings(timeline.looks[0].warnings)
+        yield notice, markup.cue_table([], waiting=len(timeline.looks)), "", ""
+        for timeline in timelines:
+            waiting = len(timeline.looks) - timeline.done
+            yield notice, markup.cue_table(timeline.cues, waiting=waiting), "", ""
+        cues = timeline.cues
+        saves = markup.downloads(video, cues, timeline_record(captioner, video, settings, timeline))
+        yield notice, markup.cue_table(cues), markup.player(video, first, cues), saves
+
+    @guarded
+    def compare(self, video: str, detail: str, max_new_tokens: int, *sides: Any) -> Outputs:
+        """Notice and two growing captions.
+
+        Args:
+            sides: Number of the model, frames, sampling and temperature, for the left caption and for the right one.
+        """
+        texts = ["", ""]
+        yield ("", *texts)
+        for index, start in enumerate((0, len(sides) // 2)):
+            number, num_frames, sampling, temperature = sides[start : start + len(sides) // 2]
+            settings = Settings(num_frames, sampling, detail, temperature, max_new_tokens)
+            for caption in describe(self.captioners[number], video, settings, self.limits):
+                texts[index] = caption.text
+                yield (tell_warnings(caption.seen.warnings), *texts)
+
+    @guarded
+    def ask(self, video: str, question: str, history: list[dict], *values: Any) -> Outputs:
+        """Notice, conversation with a growing answer, and an emptied question box."""
+        yield "", history, question
+        if not question.strip():
+            raise user_error(*NO_QUESTION)
+        settings, earlier = Settings(*values), _pairs(history)
+        history = [*history, {"role": "user", "content": question}]
+        yield "", history, ""
+        for answer in describe(self.captioners[0], video, settings, self.limits, prompt=question, earlier=earlier):
+            yield (
+                tell_warnings(answer.seen.warnings),
+                [*history, {"role": "assistant", "content": answer.text or "…"}],
+                "",
+            )
+
+
+def _pairs(history: list[dict]) -> list[tuple[str, str]]:
+    """Questions and their answers; a question that was never answered is left out."""
+    turns = [(turn["role"], _text(turn["content"])) for turn in history]
+    return [
+        (question, answer)
+        for (asker, question), (answerer, answer) in itertools.pairwise(turns)
+        if (asker, answerer) == ("user", "assistant")
+    ]
+
+
+def _text(content: Any) -> str:
+    """What Gradio's chat holds: a text, or a list of parts."""
+    return content if isinstance(content, str) else " ".join(part["text"] for part in content if "text" in part)

@@ -1,0 +1,62 @@
+"""A loaded model as the demo uses it: its pipeline, its facts, and writing on a GPU that ZeroGPU lends."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import spaces
+
+from modeling.caption_lines import model_name
+from modeling.captioner import EMBEDDED_MODEL, checkpoint_revision, load_captioner
+from processing.pipeline_kocap import KoCapPipeline
+
+from .writing import Writing, gpu_seconds, stream_caption
+
+
+@dataclass(frozen=True, eq=False)
+class Captioner:
+    """One model, ready.
+
+    Attributes:
+        write: Streams a caption for what `prepare` made.
+    """
+
+    pipe: KoCapPipeline
+    name: str
+    revision: str | None
+    num_parameters: int
+    is_embedded: bool
+    write: Callable[[dict, Writing], Iterator[str]]
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames the model is used to."""
+        return self.pipe.processor.video_processor.num_frames or 8
+
+    @property
+    def max_new_tokens(self) -> int:
+        """How long a caption the model is used to."""
+        return self.pipe.model.generation_config.max_new_tokens or 768
+
+
+def load(model: str = EMBEDDED_MODEL) -> Captioner:
+    """Load a checkpoint or an adapter, folder or Hub id.
+
+    On ZeroGPU this must happen while the Space starts: the weights are then on every GPU that is lent later.
+
+    Raises:
+        OSError: If there is no such folder or repository.
+    """
+    pipe = load_captioner(model)
+
+    @spaces.GPU(duration=gpu_seconds)
+    def write(inputs: dict, writing: Writing) -> Iterator[str]:  # a closure: ZeroGPU pickles arguments
+        yield from stream_caption(pipe, inputs, writing)
+
+    return Captioner(
+        pipe=pipe,
+        name=model_name(model),
+        revision=checkpoint_revision(pipe),
+        num_parameters=sum(parameter.numel() for parameter in pipe.model.parameters()),
+        is_embedded=model == EMBEDDED_MODEL,
+        write=write,
+    )
