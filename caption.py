@@ -2,62 +2,177 @@
 
     python caption.py clip.mp4
     python caption.py a.mp4 b.mp4 --frames 16 --json > captions.jsonl
+    python caption.py videos --out captions.jsonl --subtitles srt
 
-Captions go to stdout, progress and problems to stderr. The exit code is 1 when any file could not be captioned.
+Captions go to stdout, progress and problems to stderr. With --out, folders and patterns are captioned at full speed
+into a file of JSON lines; a run that was stopped or killed goes on when started again (docs/captioning.md). The exit
+code is 1 when any file could not be captioned, 2 when none was tried.
 """
 
 import json
 import logging
+import os
 import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 from tqdm import tqdm
 
-from modeling.caption_lines import CaptionSettings, caption_batch, model_name
-from modeling.captioner import EMBEDDED_MODEL, checkpoint_revision, load_captioner
+from corpus.clip_files import FoundClips, LeftOut, find_clips
+from corpus.records import CaptionFileError, read_rows
+from modeling.caption_lines import CaptionLine, CaptionSettings, caption_videos
+from modeling.caption_runs import caption_missing, count_lines
+from modeling.captioner import EMBEDDED_MODEL, describe_captioner, load_captioner
+from modeling.clip_reading import Clip, usual_workers
+from modeling.subtitle_files import SubtitleFiles, SubtitleKind
+from processing.pipeline_kocap import KoCapPipeline
 from processing.video_errors_kocap import VideoError, VideoWarning
 from processing.vision_tokens_kocap import CAPTION_PROMPT
 
+Job = tuple[dict[str, Any], Callable[[Sequence[Clip]], Iterable[CaptionLine]]]  # for `caption_missing`
+NAMED = 5  # files that the summary names per code
+SHOWN = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"  # clip/s, however slow
+BAR = partial(tqdm, desc="설명", unit="clip", smoothing=0.1, bar_format=SHOWN)
+
 
 def main(
-    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="설명을 붙일 영상 파일들")],
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="영상 파일들. --out을 주면 폴더와 패턴도")],
     model: Annotated[str, typer.Option(help="체크포인트 폴더 또는 Hub 이름")] = EMBEDDED_MODEL,
     frames: Annotated[int | None, typer.Option(min=1, help="한 영상에서 볼 프레임 수 (기본값: 모델이 정한 수)")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="생성할 최대 토큰 수")] = 768,
     prompt: Annotated[str, typer.Option(help="모델에게 할 요청")] = CAPTION_PROMPT,
     scenes: Annotated[bool, typer.Option("--scenes", help="장면이 바뀌는 곳을 찾아 장면마다 한 번 이상 보기")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="한 줄에 JSON 객체 하나씩 출력")] = False,
+    out: Annotated[Path | None, typer.Option(help="설명을 이어 쓸 파일(.jsonl)", dir_okay=False)] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="--out: 한 번에 볼 영상 수")] = 8,
+    workers: Annotated[int, typer.Option(min=0, help="--out: 영상을 미리 읽을 프로세스 수")] = usual_workers(),
+    subtitles: Annotated[SubtitleKind | None, typer.Option(help="--out: 영상 옆에 쓸 자막의 형식")] = None,
+    on_ray: Annotated[bool, typer.Option("--ray", help="--out: Ray 클러스터에서 (docs/captioning.md)")] = False,
 ) -> None:
     """영상을 보고 한국어로 자세히 설명합니다."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # a name that is not UTF-8; in JSON it comes back as it was
     logging.getLogger("transformers").setLevel(logging.ERROR)
     logging.getLogger("processing").setLevel(logging.ERROR)  # warnings about files are printed in Korean below
-    try:
-        captioner = load_captioner(model)
-    except OSError as error:
-        typer.echo(f"모델을 불러올 수 없습니다: {model}\n{error}", err=True)
-        raise typer.Exit(2) from None
     settings = CaptionSettings(frames, scenes, max_new_tokens, prompt)
-    made_by = {"model": model_name(model), "revision": checkpoint_revision(captioner)}
-    failed = False
-    for video in tqdm(videos, unit="clip", disable=len(videos) == 1, file=sys.stderr):
-        (captioned,) = caption_batch(captioner, [video], settings, made_by)
-        line = captioned.line
-        failed |= "error" in line
-        for problem in captioned.problems:
-            tell(video, problem)
-        if as_json:
-            print(json.dumps(line, ensure_ascii=False), flush=True)
-        elif "caption" in line:
-            print(line["caption"] if len(videos) == 1 else f"{video}\n{line['caption']}\n", flush=True)
+    if out is None and (subtitles or on_ray):
+        stop("--subtitles와 --ray에는 --out도 주세요.", "--subtitles and --ray need --out.")
+    try:
+        if out is None:
+            failed = caption_here(model, videos, settings, as_json=as_json)
+        else:
+            found = find(videos, out)
+            make = caption_on_cluster if on_ray else partial(caption_locally, workers=workers)
+            made_by, lines_of = make(model, settings, batch_size=batch_size)
+            run = caption_missing([Clip(path) for path in found.paths], out, made_by, lines_of, progress=BAR)
+            failed = follow(run, out, SubtitleFiles(subtitles, found.paths) if subtitles else None)
+            failed |= any(left_out.code.startswith("E_") for left_out in found.left_out)
+    except CaptionFileError as error:
+        stop(error.message_ko, str(error))
+    except KeyboardInterrupt:
+        tqdm.write("멈추었습니다. 같은 명령을 다시 실행하면 이어서 합니다.\n  Stopped.", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(130)  # what is written is on disk; a normal exit would wait for clips that are being read
     if failed:
         raise typer.Exit(1)
 
 
-def tell(video: Path, odd: VideoError | VideoWarning) -> None:
+def caption_here(model: str, videos: Sequence[Path], settings: CaptionSettings, *, as_json: bool) -> bool:
+    """Caption files one by one onto stdout; says whether one of them failed."""
+    pipe, clips, failed = load(model), [Clip(str(video)) for video in videos], False
+    lines = caption_videos(pipe, clips, settings, describe_captioner(pipe, model))
+    for captioned in tqdm(lines, total=len(clips), unit="clip", disable=len(clips) == 1, file=sys.stderr):
+        line = captioned.line
+        failed |= "error" in line
+        tell_problems(captioned)
+        if as_json:
+            print(json.dumps(line, ensure_ascii=False), flush=True)
+        elif "caption" in line:
+            print(line["caption"] if len(clips) == 1 else f"{line['file']}\n{line['caption']}\n", flush=True)
+    if any(video.is_dir() for video in videos):
+        typer.echo("폴더에 든 영상을 보려면 --out captions.jsonl을 함께 주세요.", err=True)
+    return failed
+
+
+def find(videos: Sequence[Path], out: Path) -> FoundClips:
+    """Find the clips to caption; what was left out is told."""
+    found = find_clips(videos, output=out)
+    for left_out in found.left_out:
+        tell(left_out.path, left_out)
+    if found.num_others:
+        typer.echo(f"폴더에 있는 다른 파일 {found.num_others}개는 영상이 아니라 보지 않습니다.", err=True)
+    if not found.paths:
+        stop("영상 파일이 없습니다. 폴더나 패턴을 확인해 주세요.", "There are no video files; check the names.")
+    return found
+
+
+def caption_locally(model: str, settings: CaptionSettings, *, batch_size: int, workers: int) -> Job:
+    """What every line says of where it comes from, and what makes the lines, in this process."""
+    pipe = load(model)
+    made_by, options = describe_captioner(pipe, model), {"batch_size": batch_size, "workers": workers}
+    lines_of = partial(caption_videos, pipe, settings=settings, made_by=made_by, **options)
+    return {**made_by, "settings": settings.as_said(pipe.processor)}, lines_of
+
+
+def caption_on_cluster(model: str, settings: CaptionSettings, *, batch_size: int) -> Job:
+    """What every line says of where it comes from, and what makes the lines, on a Ray cluster."""
+    try:
+        from modeling.caption_fleet import caption_on_ray, describe_checkpoint
+    except ImportError:
+        stop("Ray가 없습니다: pip install -r requirements-ray.txt", "--ray needs Ray.")
+    try:
+        made_by, processor = describe_checkpoint(model)
+    except OSError as error:
+        stop(f"모델을 불러올 수 없습니다: {model}", str(error))
+    lines_of = partial(caption_on_ray, model=model, settings=settings, made_by=made_by, batch_size=batch_size)
+    return {**made_by, "settings": settings.as_said(processor)}, lines_of
+
+
+def follow(run: Iterator[CaptionLine], out: Path, subtitles: SubtitleFiles | None) -> bool:
+    """Go through a run, tell what is wrong, write subtitles, sum up; says whether anything failed."""
+    problems: list[VideoWarning] = []
+    for captioned in run:
+        tell_problems(captioned)
+        if subtitles and (problem := subtitles.write(captioned.line)):
+            tell(captioned.line["file"], problem)
+            problems.append(problem)
+    if subtitles:
+        for problem in subtitles.write_rest(row for _, row in read_rows(out)):
+            tell(out, problem)
+            problems.append(problem)
+    num_captions, failures = count_lines(out)
+    typer.echo(f"{out}: 설명 {num_captions}개, 실패 {sum(map(len, failures.values()))}개", err=True)
+    for code, files in sorted(failures.items()):
+        more = f" 외 {len(files) - NAMED}개" if len(files) > NAMED else ""
+        typer.echo(f"  {code} {len(files)}개: {', '.join(files[:NAMED])}{more}", err=True)
+    return bool(failures) or any(problem.code.startswith("E_") for problem in problems)
+
+
+def load(model: str) -> KoCapPipeline:
+    """The model, or the end of the program."""
+    try:
+        return load_captioner(model)
+    except OSError as error:
+        stop(f"모델을 불러올 수 없습니다: {model}", str(error))
+
+
+def tell_problems(captioned: CaptionLine) -> None:
+    """Say on stderr what is wrong or odd about a clip's file."""
+    for problem in captioned.problems:
+        tell(captioned.line["file"], problem)
+
+
+def tell(video: str | Path, odd: VideoError | VideoWarning | LeftOut) -> None:
     """Say on stderr, in both languages, what is wrong or odd about a file."""
     tqdm.write(f"{video}: [{odd.code}] {odd.message_ko}\n  {odd}", file=sys.stderr)
+
+
+def stop(korean: str, english: str) -> NoReturn:
+    """End the program before anything was tried."""
+    typer.echo(f"{korean}\n  {english}", err=True)
+    raise typer.Exit(2)
 
 
 if __name__ == "__main__":

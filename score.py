@@ -116,12 +116,14 @@ def generate(
     from evaluation.generation import caption_records  # torch and transformers; scoring files does without
     from modeling.caption_lines import CaptionSettings
     from modeling.captioner import load_captioner
+    from modeling.clip_reading import usual_workers
 
     for room in ("transformers", "processing"):
         logging.getLogger(room).setLevel(logging.ERROR)  # problems of files are told in Korean below
     records = list(read_records(data))
     path, settings = output / "predictions.jsonl", CaptionSettings(frames, False, max_new_tokens, do_sample=False)
-    options = {"batch_size": batch_size, "progress": partial(tqdm, desc="설명", unit="clip")}
+    bar = partial(tqdm, desc="설명", unit="clip", smoothing=0.1)
+    options = {"model": model, "batch_size": batch_size, "workers": usual_workers(), "progress": bar}
     for captioned in caption_records(load_captioner(model), records, path, settings, **options):
         for problem in captioned.problems:
             tqdm.write(f"{captioned.line['file']}: [{problem.code}] {problem.message_ko}\n  {problem}", file=sys.stderr)

@@ -18,6 +18,7 @@ from .record_form import CAPTION_PROMPT, MEDIA_KO, Record, RecordError, caption_
 
 __all__ = [
     "CAPTION_PROMPT",
+    "CaptionFileError",
     "Record",
     "RecordError",
     "RecordWriter",
@@ -30,6 +31,12 @@ __all__ = [
     "read_rows",
 ]
 _SPACE = re.compile(r"\s*")
+
+
+class CaptionFileError(RecordError):
+    """A file of captions that cannot be used; says where and why."""
+
+    code = "E_CAPTIONS"
 
 
 def read_records(path: Path, *, check_videos: bool = False) -> Iterator[Record]:

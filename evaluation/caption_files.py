@@ -22,15 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from corpus.record_form import shorten
-from corpus.records import RecordError, parse_row, read_rows
+from corpus.records import CaptionFileError, RecordError, parse_row, read_rows
 
 NAMED = 5  # ids that a message names
-
-
-class CaptionFileError(RecordError):
-    """A file of captions that cannot be scored; says where and why."""
-
-    code = "E_CAPTIONS"
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,16 @@
 A clip that cannot be read gets a line with `error` in place of `caption`. To caption a clip again, delete its line.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from corpus.records import Record, RecordError, cut_unfinished_line, read_rows
-from modeling.caption_lines import CaptionLine, CaptionSettings, caption_videos, model_name
-from modeling.captioner import checkpoint_revision
+from corpus.records import Record, RecordError
+from modeling.caption_lines import CaptionLine, CaptionSettings, caption_videos
+from modeling.caption_runs import caption_missing
+from modeling.captioner import describe_captioner
+from modeling.clip_reading import Clip
 from processing.pipeline_kocap import KoCapPipeline
-
-from .caption_files import CaptionFileError
 
 
 def caption_records(
@@ -24,19 +23,21 @@ def caption_records(
     path: Path,
     settings: CaptionSettings,
     *,
+    model: str | None = None,
     batch_size: int = 8,
-    progress: Callable[[Sequence], Iterable] = iter,
+    workers: int = 0,
+    progress: Callable[..., Iterable[CaptionLine]] = lambda lines, **_: lines,
 ) -> Iterator[CaptionLine]:
     """Append a line for every record that `path` has none for yet; a line is on disk before it is yielded.
 
-    A last line without its end, which only a kill leaves, is cut away first. One process may write at a time.
-
     Args:
+        model: What `load_captioner` was given; the pipeline itself knows only an adapter's base.
         batch_size: Clips per forward pass, fewer where memory does not suffice.
-        progress: Wraps the records to caption, e.g. `tqdm`.
+        workers: Clips that are decoded at once ahead of the model; 0: when asked.
+        progress: Wraps the lines, with `total` and `initial` as `tqdm` takes them.
     Raises:
         RecordError: If a record is about an image; nothing is written then.
-        CaptionFileError: If the file holds captions of another model or with other settings; nothing is written then.
+        CaptionFileError: See `caption_missing`.
     """
     for record in records:
         if record.medium != "video":
@@ -44,41 +45,11 @@ def caption_records(
                 f"record {record.id!r} is about an {record.medium}, and only videos are captioned here; leave it out",
                 f"레코드 {record.id!r}은(는) 영상이 아니라 이미지입니다. 이 행을 빼 주세요.",
             )
-    made_by = {"model": model_name(pipe.model.name_or_path), "revision": checkpoint_revision(pipe)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    cut_unfinished_line(path)
-    done = _read_done(path, {**made_by, "settings": settings.as_said(pipe)})
-    missing = [record for record in records if record.id not in done]
-    lines = caption_videos(pipe, [record.video for record in missing], settings, made_by, batch_size=batch_size)
-    with path.open("ab") as file:
-        for record, captioned in zip(progress(missing), lines, strict=True):
-            file.write(json.dumps({"id": record.id, **captioned.line}, ensure_ascii=False).encode() + b"\n")
-            file.flush()
-            yield captioned
-
-
-def _read_done(path: Path, made_by: dict[str, Any]) -> set[str]:
-    """Ids that a file holds, after making sure that everything in it was made alike."""
-    done = set()
-    for line, row in read_rows(path):
-        if isinstance(row, RecordError) or not isinstance(row, dict) or "id" not in row:
-            raise CaptionFileError(
-                "this is no line of generated captions; choose another folder",
-                "생성한 설명이 아닌 줄이 있습니다. 다른 폴더를 사용해 주세요.",
-                path,
-                line,
-            )
-        if others := [name for name, value in made_by.items() if row.get(name) != value]:
-            told = "; ".join(f"{name} {row.get(name)}, now {made_by[name]}" for name in others)
-            raise CaptionFileError(
-                f"it was made otherwise ({told}); choose another folder, or delete the file",
-                f"다른 모델이나 설정으로 만든 설명입니다({told}). 다른 폴더를 사용하거나 이 파일을 지워 주세요.",
-                path,
-                line,
-            )
-        done.add(row["id"])
-    return done
+    made_by = describe_captioner(pipe, model)
+    caption = partial(caption_videos, pipe, settings=settings, made_by=made_by, batch_size=batch_size, workers=workers)
+    clips = [Clip(record.video, record.id) for record in records]
+    made_alike = {**made_by, "settings": settings.as_said(pipe.processor)}
+    yield from caption_missing(clips, path, made_alike, caption, progress=progress)
 
 
 def caption_clips(

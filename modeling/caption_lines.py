@@ -7,16 +7,22 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from accelerate.utils.memory import should_reduce_batch_size
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from processing.pipeline_kocap import KoCapPipeline
+from processing.processing_kocap import KoCapProcessor
 from processing.video_errors_kocap import VideoError, VideoWarning
 from processing.vision_tokens_kocap import CAPTION_PROMPT
 
+from .clip_reading import Clip, ClipReading, can_isolate, read_batches, read_clip
+
 logger = logging.getLogger(__name__)
+
+LOOKING = ("num_frames", "fps", "max_frames", "follow_scenes")  # settings that say which frames are looked at
+GENERATING = ("max_new_tokens", "do_sample")
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class CaptionSettings:
     """How clips are captioned.
 
     Attributes:
-        num_frames: None: as many as the model's processor takes.
+        num_frames: None: as the model's processor looks at clips.
         do_sample: None: as the model's generation settings say.
     """
 
@@ -34,10 +40,17 @@ class CaptionSettings:
     prompt: str = CAPTION_PROMPT
     do_sample: bool | None = None
 
-    def as_said(self, pipe: KoCapPipeline) -> dict[str, Any]:
+    def as_said(self, processor: KoCapProcessor) -> dict[str, Any]:
         """The settings as a line names them: defaults of the model filled in."""
-        said = asdict(self) | {"num_frames": self.num_frames or pipe.processor.video_processor.num_frames}
-        return {name: value for name, value in said.items() if value is not None}
+        usual = processor.video_processor
+        by_rate = self.num_frames is None and usual.fps is not None
+        frames = {"fps": usual.fps, "max_frames": usual.max_frames} if by_rate else {"num_frames": usual.num_frames}
+        own = {name: value for name, value in asdict(self).items() if value is not None}
+        return frames | own
+
+    def look(self, processor: KoCapProcessor) -> dict[str, Any]:
+        """What `read_clip` is told: which frames to look at."""
+        return {name: value for name, value in self.as_said(processor).items() if name in LOOKING}
 
 
 @dataclass(frozen=True)
@@ -48,65 +61,100 @@ class CaptionLine:
     problems: tuple[VideoError | VideoWarning, ...] = ()
 
 
-def model_name(model: str) -> str:
-    """A checkpoint as lines name it: a folder's name, or the Hub id."""
-    return Path(model).resolve().name if Path(model).is_dir() else model
-
-
 def caption_videos(
     pipe: KoCapPipeline,
-    videos: Sequence[str | Path],
+    clips: Sequence[Clip],
     settings: CaptionSettings,
     made_by: dict[str, Any],
     *,
-    batch_size: int,
+    batch_size: int = 1,
+    workers: int = 0,
 ) -> Iterator[CaptionLine]:
-    """Caption clips batch by batch; where memory does not suffice, go on with batches of half the size."""
-    start = 0
-    while batch := videos[start : start + batch_size]:
-        try:
-            lines = caption_batch(pipe, batch, settings, made_by)
-        except RuntimeError as error:
-            if len(batch) == 1 or not should_reduce_batch_size(error):
-                raise
-            batch_size = len(batch) // 2
-            logger.warning(
-                "out of memory with %d clips at once; going on with %d (메모리가 부족해 한 번에 %d개씩 봅니다)",
-                *(len(batch), batch_size, batch_size),
-            )
-            continue
-        yield from lines
-        start += len(lines)
+    """Caption clips batch by batch, in the order in which they are ready; see `read_batches`.
 
-
-def caption_batch(
-    pipe: KoCapPipeline, videos: Sequence[str | Path], settings: CaptionSettings, made_by: dict[str, Any]
-) -> list[CaptionLine]:
-    """Caption clips in one forward pass; where one of them cannot be read, each by itself.
+    Where memory does not suffice, it goes on with batches of half the size.
 
     Args:
         made_by: What every line says about where it comes from: `model` and `revision`.
+        workers: Clips that are decoded at once ahead of the model, each in a process of its own where the system can;
+            0 decodes in this one when asked.
     """
-    said = settings.as_said(pipe)
-    generate = {name: said[name] for name in ("max_new_tokens", "do_sample") if name in said}
-    look = {name: said[name] for name in ("num_frames", "follow_scenes")}
-    try:
-        results = pipe(list(videos), settings.prompt, batch_size=len(videos), generate_kwargs=generate, **look)
-    except VideoError as error:
-        if len(videos) > 1:
-            return [line for video in videos for line in caption_batch(pipe, [video], settings, made_by)]
+    captioner = BatchCaptioner(pipe, settings, made_by, batch_size)
+    for readings in read_batches(
+        clips,
+        partial(captioner.read, isolated=bool(workers) and can_isolate()),
+        workers=workers,
+        batch_size=lambda: captioner.batch_size,
+    ):
+        yield from captioner.caption(readings)
+
+
+class BatchCaptioner:
+    """The model at work on readings; keeps the size of batches that memory has shown to hold.
+
+    Args:
+        batch_size: Clips per forward pass at most.
+    """
+
+    def __init__(self, pipe: KoCapPipeline, settings: CaptionSettings, made_by: dict[str, Any], batch_size: int):
+        self.pipe, self.batch_size = pipe, batch_size
+        self._said = settings.as_said(pipe.processor)
+        self._look = settings.look(pipe.processor)
+        self._generate = {name: self._said[name] for name in GENERATING if name in self._said}
+        self._made_by = made_by
+
+    def read(self, clip: Clip, *, isolated: bool) -> ClipReading:
+        """Read a clip as the settings say."""
+        return read_clip(clip, self.pipe.processor.video_processor, self._look, isolated=isolated)
+
+    def caption(self, readings: Sequence[ClipReading]) -> Iterator[CaptionLine]:
+        """Lines of readings, those that failed first."""
+        yield from (self._failure(reading) for reading in readings if reading.error)
+        good = [reading for reading in readings if not reading.error]
+        while batch := good[: self.batch_size]:
+            if results := self._generate_captions(batch):
+                yield from (self._line(reading, said) for reading, said in zip(batch, results, strict=True))
+                del good[: len(batch)]
+            else:  # outside of the handler of the error, which still held what did not fit
+                self._shrink(len(batch))
+
+    def _generate_captions(self, batch: Sequence[ClipReading]) -> list[dict] | None:
+        """What the pipeline says of each clip; None where memory does not suffice for so many."""
+        ask = {"type": "text", "text": self._said["prompt"]}
+        content = [[{"type": "video", "video": reading.frames}, ask] for reading in batch]
+        chats = [[{"role": "user", "content": parts}] for parts in content]
+        metadata = [reading.metadata for reading in batch]
+        try:
+            inputs = self.pipe.preprocess({"chats": chats, "video_metadata": metadata}, do_sample_frames=False)
+            return self.pipe.postprocess(self.pipe.forward(inputs, **self._generate))
+        except RuntimeError as error:
+            if len(batch) == 1 or not should_reduce_batch_size(error):
+                raise
+        return None
+
+    def _shrink(self, size: int) -> None:
+        clear_device_cache(garbage_collection=True)
+        self.batch_size = size // 2
+        logger.warning(
+            "out of memory with %d clips at once; going on with %d (메모리가 부족해 한 번에 %d개씩 봅니다)",
+            *(size, self.batch_size, self.batch_size),
+        )
+
+    def _failure(self, reading: ClipReading) -> CaptionLine:
+        error = reading.error
         told = {"code": error.code, "message": str(error), "message_ko": error.message_ko}
-        return [CaptionLine({"file": str(videos[0]), "error": told, **made_by, "settings": said}, (error,))]
-    lines = []
-    for video, result in zip(videos, results, strict=True):
-        warnings = result.get("warnings", [])
+        line = {**reading.clip.names(), "error": told, **self._made_by, "settings": self._said}
+        return CaptionLine(line, (error,))
+
+    def _line(self, reading: ClipReading, said: dict) -> CaptionLine:
+        warnings = reading.metadata.warnings
         line = {
-            "file": str(video),
-            "caption": result["generated_text"],
-            **made_by,
-            "frame_times_s": [round(time_s, 3) for time_s in result["frame_times_s"]],
-            "settings": said,
+            **reading.clip.names(),
+            "caption": said["generated_text"],
+            **self._made_by,
+            "duration_s": round(reading.metadata.duration, 3),
+            "frame_times_s": [round(time_s, 3) for time_s in said["frame_times_s"]],
+            "settings": self._said,
             "warnings": [str(warning) for warning in warnings],
         }
-        lines.append(CaptionLine(line, tuple(warnings)))
-    return lines
+        return CaptionLine(line, warnings)

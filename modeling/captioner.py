@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import pipeline
@@ -13,11 +14,13 @@ from .modeling_kocap import KoCapForConditionalGeneration  # noqa: F401  importi
 EMBEDDED_MODEL = str(Path(__file__).resolve().parent.parent / "checkpoints" / "kocap-tiny")
 
 
-def load_captioner(model: str = EMBEDDED_MODEL) -> KoCapPipeline:
+def load_captioner(model: str = EMBEDDED_MODEL, *, revision: str | None = None) -> KoCapPipeline:
     """Load a KoCap checkpoint, folder or Hub id, on the GPU when there is one.
 
     KoCap's classes come from this source tree; code in the checkpoint's repository is never run.
 
+    Args:
+        revision: Commit on the Hub; None: the newest.
     Raises:
         OSError: If there is no such folder or repository.
     """
@@ -25,10 +28,27 @@ def load_captioner(model: str = EMBEDDED_MODEL) -> KoCapPipeline:
     return pipeline(
         "video-text-to-text",
         model=model,
+        revision=revision,
         pipeline_class=KoCapPipeline,
         device=0 if on_gpu else -1,
         dtype="auto" if on_gpu else torch.float32,  # bfloat16 is slow on most CPUs
     )
+
+
+def model_name(model: str) -> str:
+    """A checkpoint as lines name it: a folder's name, or the Hub id."""
+    return Path(model).resolve().name if Path(model).is_dir() else model
+
+
+def describe_captioner(pipe: KoCapPipeline, model: str | None = None) -> dict[str, Any]:
+    """What made a caption: the model's name, and what identifies its weights.
+
+    Args:
+        model: What `load_captioner` was given; the pipeline itself knows only an adapter's base.
+    """
+    model = model or pipe.model.name_or_path
+    revision = weights_revision(Path(model)) if Path(model).is_dir() else checkpoint_revision(pipe)
+    return {"model": model_name(model), "revision": revision}
 
 
 def checkpoint_revision(pipe: KoCapPipeline) -> str | None:
