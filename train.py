@@ -26,7 +26,7 @@ from serving.hub_push import PushError
 from serving.run_publishing import push_run, write_cards
 from training.run_records import hold_out, read_all
 from training.run_settings import SettingsError, as_yaml, parse_settings, stage_arguments
-from training.run_start import describe_run, find_base, find_checkpoint, is_finished
+from training.run_start import check_stages, describe_run, find_base, find_checkpoint, is_finished
 from training.stages import StageData, run_stage
 from training.tiny_recipe import make_tiny
 from training.trainer import NonFiniteLossError
@@ -40,6 +40,7 @@ def main(argv: list[str]) -> int:
     if settings.preset == "tiny":
         return 0 if make_tiny(settings, flags) else stopped()
     arguments = {stage: stage_arguments(settings, stage, flags) for stage in settings.stages}
+    check_stages(list(arguments.values()))
     say(describe_run(settings, list(arguments.values())))
     if settings.dry_run:
         return 0

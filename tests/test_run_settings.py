@@ -7,6 +7,7 @@ import pytest
 from corpus.records import RecordError, caption_record
 from training.run_records import hold_out, read_all
 from training.run_settings import CHECKPOINTING, SettingsError, as_yaml, parse_settings, stage_arguments
+from training.run_start import check_stages
 
 
 def arguments(*flags: str, stage: str = "caption"):
@@ -113,6 +114,16 @@ def test_settings_that_do_not_go_together_are_refused(flags, said):
 def test_an_unknown_flag_is_named():
     with pytest.raises(SettingsError, match="--learning_rat"):
         arguments("--learning_rat", "1e-4")
+
+
+def test_deepspeed_takes_one_stage_at_a_time():
+    align, caption = arguments(stage="align"), arguments(stage="caption")
+    check_stages([align, caption])
+    align.deepspeed_plugin = caption.deepspeed_plugin = object()
+    check_stages([caption])
+    with pytest.raises(SettingsError, match="--stage align, then --stage caption") as caught:
+        check_stages([align, caption])
+    assert "--stage caption" in caught.value.message_ko
 
 
 @pytest.mark.parametrize("flags", [["--hub_token", "hf_secret"], ["--push_to_hub", "true"]])

@@ -305,11 +305,11 @@ def assert_lists_both_processes(checkpoint: Path) -> None:
     assert {"rng_state_0.pth", "rng_state_1.pth"} <= set(listed)
 
 
-def launch(*command: str) -> None:
+def launch(*command: str, **environment: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=ROOT,
-        env=os.environ | ONE_THREAD | {"ACCELERATE_USE_CPU": "true"},  # DDP: `accelerate launch` wants MPI without GPUs
+        env=os.environ | ONE_THREAD | environment,
         capture_output=True,
         text=True,
         timeout=500,
@@ -318,6 +318,8 @@ def launch(*command: str) -> None:
 
 
 FOUR_STEPS = ["--max_steps", "4", "--logging_steps", "1", "--save_steps", "2"]
+ON_CPU = {"ACCELERATE_USE_CPU": "true"}
+# `accelerate launch` wants MPI for DDP without GPUs.
 DDP = ["torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29611", "train.py"]
 FSDP = ["accelerate.commands.launch", "--config_file", "training/launch/fsdp.yaml", "--main_process_port", "29612"]
 
@@ -326,13 +328,13 @@ FSDP = ["accelerate.commands.launch", "--config_file", "training/launch/fsdp.yam
 def test_two_processes_learn_what_one_does(room, tmp_path):
     common = [*FOUR_STEPS, "--stage", "align"]
     assert main(flags(room, tmp_path / "one", *common, "--gradient_accumulation_steps", "2")) == 0
-    launch(*DDP, *flags(room, tmp_path / "two", *common, "--ddp_backend", "gloo"))
+    launch(*DDP, *flags(room, tmp_path / "two", *common, "--ddp_backend", "gloo"), **ON_CPU)
     one, two = (load_file(tmp_path / name / "base" / "model.safetensors") for name in ("one", "two"))
     torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
     assert losses(tmp_path / "one") == pytest.approx(losses(tmp_path / "two"), rel=1e-4)
     assert_lists_both_processes(tmp_path / "two" / "align" / "checkpoint-2")
     shutil.copytree(tmp_path / "two" / "align" / "checkpoint-2", tmp_path / "again" / "align" / "checkpoint-2")
-    launch(*DDP, *flags(room, tmp_path / "again", *common, "--ddp_backend", "gloo", "--resume", "auto"))
+    launch(*DDP, *flags(room, tmp_path / "again", *common, "--ddp_backend", "gloo", "--resume", "auto"), **ON_CPU)
     again = load_file(tmp_path / "again" / "base" / "model.safetensors")
     assert_equal(two, again)
 

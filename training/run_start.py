@@ -46,6 +46,19 @@ def describe_run(settings: RunSettings, arguments: Sequence[TrainingArguments]) 
     return "\n".join(lines)
 
 
+def check_stages(arguments: Sequence[TrainingArguments]) -> None:
+    """Refuse several stages in one process where that cannot be.
+
+    Raises:
+        SettingsError: With DeepSpeed, of which accelerate takes one configuration per process.
+    """
+    if len(arguments) > 1 and any(one.deepspeed_plugin for one in arguments):
+        raise SettingsError(
+            "DeepSpeed trains one stage per process; run --stage align, then --stage caption",
+            "DeepSpeed로는 한 번에 한 단계만 학습할 수 있습니다. --stage align, --stage caption 순서로 실행해 주세요.",
+        )
+
+
 def find_base(settings: RunSettings) -> str:
     """The checkpoint the first stage stands on, written to OUTPUT/base where `align` will change it.
 

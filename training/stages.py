@@ -18,6 +18,7 @@ from accelerate.utils import gather_object, release_memory
 from accelerate.utils.memory import should_reduce_batch_size
 from tqdm import tqdm
 from transformers import AutoProcessor, TrainingArguments
+from transformers.integrations import unset_hf_deepspeed_config
 
 from configuration.gpu_tiers import CAPTION_TOKENS
 from configuration.memory_plan import GIB
@@ -193,9 +194,12 @@ def load_base(base: str, settings: RunSettings, arguments: TrainingArguments) ->
     dtype = torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else torch.float32
     quantised = quantization_config(settings.kind, dtype)
     device = {"": PartialState().local_process_index} if quantised and torch.cuda.is_available() else None
+    unset_hf_deepspeed_config()  # ZeRO-3 would share weights out at once; features are computed by a whole tower
     model: Any = KoCapForConditionalGeneration.from_pretrained(
         base, dtype=dtype, quantization_config=quantised, device_map=device
     )
+    if arguments.deepspeed_plugin:
+        arguments.deepspeed_plugin.set_deepspeed_weakref()
     if not torch.cuda.is_available():
         model.set_attn_implementation("eager")  # SDPA's backward is slow on CPUs: 1.75 s a step against 1.03 s
     return model
@@ -243,7 +247,7 @@ def _add_watch(settings, stage, trainer, processor, held_out: RecordClips, colla
 def _keep(settings: RunSettings, stage: str, base: str, trainer: KoCapTrainer, processor) -> Path:
     """Write what a finished stage has made where the next one, or the user, finds it."""
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    state_dict = trainer.accelerator.get_state_dict(trainer.model) if trainer.args.world_size > 1 else None
+    state_dict = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.args.world_size > 1 else None
     if stage == "align":
         if trainer.args.should_save:
             write_weights(Path(base), trained_weights(model, state_dict))
