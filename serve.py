@@ -16,8 +16,7 @@ from typing import Annotated
 
 import typer
 
-from modeling.caption_lines import model_name
-from modeling.captioner import EMBEDDED_MODEL
+from modeling.captioner import EMBEDDED_MODEL, model_name
 from processing.processing_kocap import KoCapProcessor
 from serving.engine import EngineStartError
 from serving.gateway import Gateway, build_gateway

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import spaces
 
-from modeling.caption_lines import model_name
-from modeling.captioner import EMBEDDED_MODEL, checkpoint_revision, load_captioner
+from modeling.captioner import EMBEDDED_MODEL, checkpoint_revision, load_captioner, model_name
 from processing.pipeline_kocap import KoCapPipeline
 
 from .writing import Writing, gpu_seconds, stream_caption

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modeling.subtitles import Cue, spread_sentences, to_srt
+from modeling.subtitles import Cue, split_sentences, spread_sentences, to_srt
 from processing.vision_tokens_kocap import CAPTION_PROMPT
 
 from .captioners import Captioner
@@ -13,7 +13,6 @@ from .limits import UploadLimits
 from .looking import Look, look, look_at_windows, prepare
 from .settings import Settings
 from .timeline import find_windows
-from .writing import split_sentences
 
 
 @dataclass(frozen=True, eq=False)

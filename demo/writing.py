@@ -1,6 +1,5 @@
 """A caption as it grows: how it is written, and how its writing is stopped."""
 
-import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,9 +8,9 @@ from typing import Any
 
 from transformers import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
 
+from modeling.subtitles import split_sentences
 from processing.pipeline_kocap import KoCapPipeline
 
-SENTENCE_END = re.compile(r"(?<=[.!?…])\s+")
 GPU_START_S, GPU_FRAME_S, GPU_TOKEN_S = 10, 0.25, 0.06  # of an 8B model in bfloat16, generously
 GPU_MOST_S = 120  # ZeroGPU grants no more to visitors
 
@@ -48,11 +47,6 @@ class Writing:
     def is_enough(self, text: str) -> bool:
         """Whether a growing text has all its sentences: the next one has begun."""
         return self.max_sentences is not None and len(split_sentences(text)) > self.max_sentences
-
-
-def split_sentences(text: str) -> list[str]:
-    """A caption's sentences; a number such as 3.5 is left whole."""
-    return [sentence for sentence in SENTENCE_END.split(text.strip()) if sentence]
 
 
 def gpu_seconds(inputs: dict, writing: Writing) -> int:

@@ -4,7 +4,6 @@ A file that is there already is left as it is: it may be somebody's own.
 """
 
 import os
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,9 +14,7 @@ from typing import Any
 from corpus.report_pages import write_whole
 from processing.video_errors_kocap import VideoWarning
 
-from .subtitles import spread_sentences, to_srt, to_vtt
-
-SENTENCE_END = re.compile(r"(?<=[.!?…])\s+")
+from .subtitles import split_sentences, spread_sentences, to_srt, to_vtt
 
 
 class SubtitleKind(StrEnum):
@@ -59,7 +56,7 @@ class SubtitleFiles:
                 f"{path} was there already and is left as it is; delete it to have it written again.",
                 f"자막 파일 {path.name}이(가) 이미 있어 그대로 두었습니다. 다시 쓰려면 지워 주세요.",
             )
-        cues = spread_sentences(SENTENCE_END.split(line["caption"]), 0.0, line["duration_s"])
+        cues = spread_sentences(split_sentences(line["caption"]), 0.0, line["duration_s"])
         try:
             write_whole(path, WRITERS[self.kind](cues).encode())
         except OSError as error:

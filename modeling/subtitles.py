@@ -2,9 +2,11 @@
 
 import html
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+SENTENCE_END = re.compile(r"(?<=[.!?…。])\s+")
 SHORTEST_S = 0.001  # both formats count milliseconds, and a player shows nothing where a cue ends as it begins
 
 
@@ -46,6 +48,11 @@ def to_vtt(cues: Iterable[Cue]) -> str:
         text = "\n".join(html.escape(line, quote=False) for line in _lines(cue.text))
         blocks.append(f"{_clock(cue.start_s, '.')} --> {_clock(_end_s(cue), '.')}\n{text}\n")
     return "\n".join(blocks)
+
+
+def split_sentences(text: str) -> list[str]:
+    """A caption's sentences; a number such as 3.5 is left whole."""
+    return [sentence for sentence in SENTENCE_END.split(text.strip()) if sentence]
 
 
 def spread_sentences(sentences: Sequence[str], start_s: float, end_s: float) -> list[Cue]:

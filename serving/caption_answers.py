@@ -1,16 +1,14 @@
 """A caption as JSON that names its frames and settings, or as subtitles over the clip."""
 
-import re
 from typing import Any
 
-from modeling.subtitles import Cue, spread_sentences
+from modeling.subtitles import Cue, split_sentences, spread_sentences
 from processing.video_processing_kocap import ClipMetadata
 
 from .chat_answers import usage_body
 from .chat_requests import CaptionRequest
 from .engine import Ending
 
-SENTENCE_ENDS = re.compile(r"(?<=[.!?。])\s+")
 SHORTEST_CLIP_S = 0.001
 
 
@@ -41,4 +39,4 @@ def caption_body(
 def caption_cues(text: str, clip: ClipMetadata) -> list[Cue]:
     """The caption's sentences, one after the other over the clip."""
     end_s = max(clip.duration or clip.timestamps[-1], SHORTEST_CLIP_S)
-    return spread_sentences(SENTENCE_ENDS.split(text), 0.0, end_s)
+    return spread_sentences(split_sentences(text), 0.0, end_s)

@@ -21,8 +21,9 @@ from demo.looking import look, prepare
 from demo.messages import explain
 from demo.settings import Settings
 from demo.timeline import WindowRules, make_windows
-from demo.writing import Writing, gpu_seconds, split_sentences, stream_caption
+from demo.writing import Writing, gpu_seconds, stream_caption
 from modeling.modeling_kocap import KoCapForConditionalGeneration
+from modeling.subtitles import split_sentences
 from processing.processing_kocap import KoCapProcessor
 from processing.video_errors_kocap import VideoError
 from processing.video_reading_kocap import probe
