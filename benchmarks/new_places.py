@@ -24,6 +24,7 @@ from typing import Annotated, Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import typer
+from peft import PeftConfig, PeftModel
 from run_record import save_result
 from tqdm import tqdm
 
@@ -36,6 +37,7 @@ from evaluation.generation import caption_clips
 from evaluation.scene_accuracy import scene_scores
 from evaluation.scoring import score_captions
 from modeling.captioner import EMBEDDED_MODEL, checkpoint_revision, load_captioner, weights_revision
+from processing.pipeline_kocap import KoCapPipeline
 from training.run_settings import CHECKPOINTING
 from training.run_start import read_finished
 
@@ -128,9 +130,21 @@ def train(output: Path, stage: str, model: str | Path, records: Sequence[Path], 
     return read_finished(output / stage)
 
 
+def load_whole(model: Path) -> KoCapPipeline:
+    """A captioner of a whole model, or of an adapter merged into its base by PEFT.
+
+    transformers 5.24 reads adapters itself when it is given one, and loses DoRA's magnitudes.
+    """
+    if not (model / "adapter_config.json").is_file():
+        return load_captioner(str(model))
+    captioner = load_captioner(PeftConfig.from_pretrained(str(model)).base_model_name_or_path)
+    captioner.model = PeftModel.from_pretrained(captioner.model, str(model)).merge_and_unload().eval()
+    return captioner
+
+
 def measure(model: Path | str, held_out: dict[str, HeldOut]) -> dict[str, Any]:
     """Captions of the held-out clips, attribute by attribute and by METEOR with its floors."""
-    captioner, found = load_captioner(str(model)), {}
+    captioner, found = load_whole(Path(model)), {}
     for name, clips in held_out.items():
         captions = caption_clips(
             captioner,
