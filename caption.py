@@ -50,22 +50,20 @@ def main(
     batch_size: Annotated[int, typer.Option(min=1, help="--out: 한 번에 볼 영상 수")] = 8,
     workers: Annotated[int, typer.Option(min=0, help="--out: 영상을 미리 읽을 프로세스 수")] = usual_workers(),
     subtitles: Annotated[SubtitleKind | None, typer.Option(help="--out: 영상 옆에 쓸 자막의 형식")] = None,
-    on_ray: Annotated[bool, typer.Option("--ray", help="--out: Ray 클러스터에서 (docs/captioning.md)")] = False,
 ) -> None:
     """영상을 보고 한국어로 자세히 설명합니다."""
     sys.stdout.reconfigure(errors="backslashreplace")  # a name that is not UTF-8; in JSON it comes back as it was
     logging.getLogger("transformers").setLevel(logging.ERROR)
     logging.getLogger("processing").setLevel(logging.ERROR)  # warnings about files are printed in Korean below
     settings = CaptionSettings(frames, scenes, max_new_tokens, prompt)
-    if out is None and (subtitles or on_ray):
-        stop("--subtitles와 --ray에는 --out도 주세요.", "--subtitles and --ray need --out.")
+    if out is None and subtitles:
+        stop("--subtitles에는 --out도 주세요.", "--subtitles needs --out.")
     try:
         if out is None:
             failed = caption_here(model, videos, settings, as_json=as_json)
         else:
             found = find(videos, out)
-            make = caption_on_cluster if on_ray else partial(caption_locally, workers=workers)
-            made_by, lines_of = make(model, settings, batch_size=batch_size)
+            made_by, lines_of = caption_locally(model, settings, batch_size=batch_size, workers=workers)
             run = caption_missing([Clip(path) for path in found.paths], out, made_by, lines_of, progress=BAR)
             failed = follow(run, out, SubtitleFiles(subtitles, found.paths) if subtitles else None)
             failed |= any(left_out.code.startswith("E_") for left_out in found.left_out)
@@ -114,20 +112,6 @@ def caption_locally(model: str, settings: CaptionSettings, *, batch_size: int, w
     made_by, options = describe_captioner(pipe, model), {"batch_size": batch_size, "workers": workers}
     lines_of = partial(caption_videos, pipe, settings=settings, made_by=made_by, **options)
     return {**made_by, "settings": settings.as_said(pipe.processor)}, lines_of
-
-
-def caption_on_cluster(model: str, settings: CaptionSettings, *, batch_size: int) -> Job:
-    """What every line says of where it comes from, and what makes the lines, on a Ray cluster."""
-    try:
-        from modeling.caption_fleet import caption_on_ray, describe_checkpoint
-    except ImportError:
-        stop("Ray가 없습니다: pip install -r requirements-ray.txt", "--ray needs Ray.")
-    try:
-        made_by, processor = describe_checkpoint(model)
-    except OSError as error:
-        stop(f"모델을 불러올 수 없습니다: {model}", str(error))
-    lines_of = partial(caption_on_ray, model=model, settings=settings, made_by=made_by, batch_size=batch_size)
-    return {**made_by, "settings": settings.as_said(processor)}, lines_of
 
 
 def follow(run: Iterator[CaptionLine], out: Path, subtitles: SubtitleFiles | None) -> bool:

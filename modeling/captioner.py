@@ -14,13 +14,11 @@ from .modeling_kocap import KoCapForConditionalGeneration  # noqa: F401  importi
 EMBEDDED_MODEL = str(Path(__file__).resolve().parent.parent / "checkpoints" / "kocap-tiny")
 
 
-def load_captioner(model: str = EMBEDDED_MODEL, *, revision: str | None = None) -> KoCapPipeline:
+def load_captioner(model: str = EMBEDDED_MODEL) -> KoCapPipeline:
     """Load a KoCap checkpoint, folder or Hub id, on the GPU when there is one.
 
     KoCap's classes come from this source tree; code in the checkpoint's repository is never run.
 
-    Args:
-        revision: Commit on the Hub; None: the newest.
     Raises:
         OSError: If there is no such folder or repository.
     """
@@ -28,7 +26,6 @@ def load_captioner(model: str = EMBEDDED_MODEL, *, revision: str | None = None) 
     return pipeline(
         "video-text-to-text",
         model=model,
-        revision=revision,
         pipeline_class=KoCapPipeline,
         device=0 if on_gpu else -1,
         dtype="auto" if on_gpu else torch.float32,  # bfloat16 is slow on most CPUs

@@ -1,7 +1,6 @@
-"""caption.py over folders as a user runs it: at full speed, killed, interrupted, on a Ray cluster."""
+"""caption.py over folders as a user runs it: at full speed, killed, interrupted."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -68,8 +67,9 @@ def test_clips_read_ahead_in_batches_give_what_each_alone_gives(tmp_path):
     make_clips(tmp_path / "clips", 5)
     (tmp_path / "clips/짧은.mp4").write_bytes(make_clip(3))
     pipe = load_captioner()
+    pipe.processor.video_processor.fps = 1.0  # looks longer at longer clips
     job = (pipe, [Clip(str(path)) for path in sorted((tmp_path / "clips").iterdir())])
-    job += (CaptionSettings(num_frames=8, max_new_tokens=20, do_sample=False), describe_captioner(pipe))
+    job += (CaptionSettings(max_new_tokens=20, do_sample=False), describe_captioner(pipe))
     alone = [captioned.line for captioned in caption_videos(*job)]
     ahead = [captioned.line for captioned in caption_videos(*job, batch_size=3, workers=2)]
     assert sorted(ahead, key=lambda line: line["file"]) == alone
@@ -91,6 +91,7 @@ def test_what_cannot_begin_says_so_at_once(tmp_path, arguments, told):
 
 def start_until(command: list, path: Path, num_lines: int, **options) -> subprocess.Popen:
     """A run that has written that many lines."""
+    options |= {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # a shell's `&` has it ignored
     run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
     while run.stderr.read(1):  # the progress bar moves with every line
         if path.exists() and path.read_bytes().count(b"\n") >= num_lines:
@@ -119,36 +120,3 @@ def test_kills_and_interrupts_lose_nothing_and_repeat_nothing(tmp_path):
     assert path.read_bytes().startswith(kept)
     assert sorted(read(path)) == names
     assert len(list(folder.glob("*.ko.srt"))) == 13
-
-
-@pytest.mark.slow
-def test_a_ray_cluster_captions_every_clip_once_though_a_worker_is_killed(tmp_path):
-    pytest.importorskip("ray", reason="Ray is not installed: pip install -r requirements-ray.txt")
-    from ray.cluster_utils import Cluster
-
-    folder, path = tmp_path / "clips", tmp_path / "captions.jsonl"
-    names = make_clips(folder, 12)
-    node = {"num_cpus": 2, "object_store_memory": 100 << 20}
-    cluster = Cluster(initialize_head=True, head_node_args=node)
-    try:
-        cluster.add_node(**node)
-        command = [sys.executable, "caption.py", folder, "--out", path, "--batch-size", "2", *SHORT, "--ray"]
-        with start_until(command, path, 2, env=os.environ | {"RAY_ADDRESS": cluster.address}) as run:
-            captioners = [
-                process
-                for process in psutil.Process().children(recursive=True)
-                if "CaptionActor" in "".join(process.cmdline())
-            ]
-            captioners[0].kill()
-            told = run.stderr.read().decode()
-        assert path.read_bytes().count(b"\n") == len(names), told
-        assert sorted(read(path)) == names
-        assert run.returncode == 1, told
-        rows = read(path)
-        assert rows["깨진.mp4"]["error"]["code"] == "E_NOT_VIDEO"
-        assert rows["3.mp4"]["settings"]["num_frames"] == 2
-        again = subprocess.run(command[:-1], cwd=ROOT, capture_output=True, text=True)  # without Ray: nothing to do
-        assert "12/13" not in again.stderr and again.returncode == 1
-        assert sorted(read(path)) == names
-    finally:
-        cluster.shutdown()
