@@ -23,6 +23,7 @@ from .texts import label as t
 FONTS = ["Pretendard", "Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans KR", "Noto Sans CJK KR", "NanumGothic"]
 STYLE = Path(__file__).with_name("style.css")
 DELETE_EVERY_S, DELETE_AFTER_S = 600, 3600  # uploads
+MAX_SESSIONS = 256  # that Gradio remembers, 0.2 MB each; those of API clients it never forgets otherwise
 MAX_WAITING = 32  # visitors in the queue; the next one is told that it is full
 # Not a second listener of the button: Gradio would cancel the first one's event.
 SHOW_CAPTION = """(...values) => {
@@ -107,6 +108,7 @@ def launch_options(limits: UploadLimits) -> dict[str, Any]:
         "footer_links": ["api", "gradio", "settings"],
         "max_file_size": f"{limits.max_file_mb}mb",
         "allowed_paths": [],
+        "state_session_capacity": MAX_SESSIONS,
         "ssr_mode": False,  # Spaces would render on their server, which knows no `?lang=en`
         "mcp_server": importlib.util.find_spec("mcp") is not None,
     }

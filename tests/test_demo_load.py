@@ -1,5 +1,7 @@
 """Twenty visitors at once: all are served, one at a time, and memory comes back."""
 
+import ctypes
+import gc
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +18,13 @@ from demo.page import build_page, launch_options
 pytestmark = pytest.mark.slow
 
 NUM_CLIENTS, ROUNDS = 20, 4
-MOST_GROWTH_BYTES = 48 << 20
+MOST_GROWTH_BYTES = 32 << 20  # of forty visitors after the first forty
 
 
 def resident_bytes() -> int:
+    """Memory in use: what is free within the heap is given back first."""
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
     fields = Path("/proc/self/statm").read_text().split()
     return int(fields[1]) * 4096
 
@@ -67,4 +72,4 @@ def test_twenty_clients_are_all_served_one_at_a_time_and_memory_is_flat(tiny_che
     finally:
         page.close()
     assert most == 1
-    assert memory[-1] - memory[0] < MOST_GROWTH_BYTES, memory
+    assert memory[-1] - memory[1] < MOST_GROWTH_BYTES, memory
