@@ -153,7 +153,7 @@ def test_the_command_serves_and_ends_politely(tiny_checkpoint):
             next(lines)
             server.send_signal(signal.SIGTERM)
             assert [line for line in lines if line][-1] == "data: [DONE]"
-        server.wait(timeout=PATIENT_S)
+        assert server.wait(timeout=PATIENT_S) == 0
         logged = server.stderr.read()
     assert '"route": "/v1/captions"' in logged or '"/v1/chat/completions"' in logged
     for child in children:
