@@ -19,6 +19,7 @@ from transformers.utils import can_return_tuple, torch_compilable_check
 from configuration.configuration_kocap import KoCapConfig
 from processing.vision_tokens_kocap import add_vision_tokens
 
+from .adapters_kocap import load_magnitudes
 from .projector_kocap import Motion, Projector, ZeroLinear, patch_grid, pool_grid, select_patches
 from .revisions_kocap import downloaded_commit, pinned_base_revision
 
@@ -85,6 +86,24 @@ class KoCapPreTrainedModel(PreTrainedModel):
         if commit := downloaded_commit(str(pretrained_model_name_or_path), kwargs):
             model = loaded[0] if isinstance(loaded, tuple) else loaded
             model.config._commit_hash = commit  # transformers no longer says
+        return loaded
+
+    def load_adapter(self, peft_model_id=None, adapter_name=None, *args, **kwargs):
+        """As transformers' own, which loses DoRA's magnitudes: PEFT saves them under another name than it loads.
+
+        Raises:
+            ValueError: If the adapter lacks weights that its configuration asks for.
+        """
+        adapter_name = adapter_name or "default"
+        loaded = super().load_adapter(peft_model_id, adapter_name, *args, **kwargs)
+        missing = set(loaded.missing_keys)
+        if peft_model_id is not None and any("lora_magnitude_vector" in name for name in missing):
+            missing -= load_magnitudes(self, peft_model_id, adapter_name, kwargs.get("adapter_kwargs") or {})
+        if missing:
+            raise ValueError(
+                f"the adapter {peft_model_id} lacks {len(missing)} of its weights, among them {min(missing)}. Load it"
+                " with PeftModel.from_pretrained, or merge it into its base."
+            )
         return loaded
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from adapter_files import save_random_adapter
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor
 from typer.testing import CliRunner
 
@@ -51,6 +52,23 @@ def test_merged_logits_are_the_unmerged_ones(adapters, kind):
     plain = logits(KoCapForConditionalGeneration.from_pretrained(adapters["base"]))
     assert (expected - plain).abs().max() > 0.05, "the adapter says nothing"
     torch.testing.assert_close(logits(adapted.merge_and_unload(safe_merge=True)), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "full"])
+def test_transformers_loads_an_adapter_as_peft_does(adapters, kind):
+    """transformers 5.24 itself leaves DoRA's magnitudes at their beginning."""
+    config = json.loads((adapters[kind] / "adapter_config.json").read_text())
+    expected = logits(apply_adapter(find_base(config), adapters[kind]))
+    torch.testing.assert_close(logits(AutoModel.from_pretrained(adapters[kind])), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_adapter_without_all_its_weights_is_refused(adapters, tmp_path):
+    shutil.copytree(adapters["lora"], tmp_path / "half")
+    weights = load_file(tmp_path / "half" / "adapter_model.safetensors")
+    weights.pop(next(name for name in weights if "lora_B" in name))
+    save_file(weights, tmp_path / "half" / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="lacks 1 of its weights"):
+        AutoModel.from_pretrained(tmp_path / "half")
 
 
 @pytest.mark.slow

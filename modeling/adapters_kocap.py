@@ -1,0 +1,30 @@
+"""What transformers leaves out when it loads an adapter itself."""
+
+from torch import nn
+from transformers.utils import is_peft_available
+
+if is_peft_available():
+    from peft.utils.save_and_load import load_peft_weights
+
+MAGNITUDE = ".lora_magnitude_vector"
+HUB_ARGUMENTS = ("revision", "subfolder", "cache_dir", "token", "local_files_only")
+
+
+def load_magnitudes(model: nn.Module, adapter: str, adapter_name: str, adapter_kwargs: dict) -> set[str]:
+    """Copy DoRA's magnitudes from an adapter's file into a model that has the adapter's layers.
+
+    Args:
+        adapter: Folder or Hub id.
+        adapter_kwargs: What `from_pretrained` uses to download it.
+    Returns:
+        Names of the parameters that were set.
+    """
+    hub = {name: adapter_kwargs[name] for name in HUB_ARGUMENTS if adapter_kwargs.get(name) is not None}
+    loaded = set()
+    for key, value in load_peft_weights(adapter, device="cpu", **hub).items():
+        if key.endswith(MAGNITUDE):
+            name = f"{key.removeprefix('base_model.model.')}.{adapter_name}.weight"
+            parameter = model.get_parameter(name)
+            parameter.data.copy_(value)
+            loaded.add(name)
+    return loaded
