@@ -3,9 +3,6 @@
 from torch import nn
 from transformers.utils import is_peft_available
 
-if is_peft_available():
-    from peft.utils.save_and_load import load_peft_weights
-
 MAGNITUDE = ".lora_magnitude_vector"
 HUB_ARGUMENTS = ("revision", "subfolder", "cache_dir", "token", "local_files_only")
 
@@ -21,10 +18,12 @@ def load_magnitudes(model: nn.Module, adapter: str, adapter_name: str, adapter_k
     """
     hub = {name: adapter_kwargs[name] for name in HUB_ARGUMENTS if adapter_kwargs.get(name) is not None}
     loaded = set()
-    for key, value in load_peft_weights(adapter, device="cpu", **hub).items():
-        if key.endswith(MAGNITUDE):
-            name = f"{key.removeprefix('base_model.model.')}.{adapter_name}.weight"
-            parameter = model.get_parameter(name)
-            parameter.data.copy_(value)
-            loaded.add(name)
+    if is_peft_available():  # importing it takes seconds, and few checkpoints are adapters
+        from peft.utils.save_and_load import load_peft_weights
+
+        for key, value in load_peft_weights(adapter, device="cpu", **hub).items():
+            if key.endswith(MAGNITUDE):
+                name = f"{key.removeprefix('base_model.model.')}.{adapter_name}.weight"
+                model.get_parameter(name).data.copy_(value)
+                loaded.add(name)
     return loaded
