@@ -3,6 +3,7 @@
     python caption.py clip.mp4
     python caption.py a.mp4 b.mp4 --frames 16 --json > captions.jsonl
     python caption.py videos --out captions.jsonl --subtitles srt
+    python caption.py videos --out captions.jsonl --engine vllm --batch-size 64     # where requirements-vllm.txt is
 
 Captions go to stdout, progress and problems to stderr. With --out, folders and patterns are captioned at full speed
 into a file of JSON lines; a run that was stopped or killed goes on when started again (docs/captioning.md). The exit
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from tqdm import tqdm
@@ -25,7 +26,7 @@ from corpus.clip_files import FoundClips, LeftOut, find_clips
 from corpus.records import CaptionFileError, read_rows
 from modeling.caption_lines import CaptionLine, CaptionSettings, caption_videos
 from modeling.caption_runs import caption_missing, count_lines
-from modeling.captioner import EMBEDDED_MODEL, describe_captioner, load_captioner
+from modeling.captioner import EMBEDDED_MODEL, describe_captioner, load_captioner, model_name
 from modeling.clip_reading import Clip, usual_workers
 from modeling.subtitle_files import SubtitleFiles, SubtitleKind
 from processing.pipeline_kocap import KoCapPipeline
@@ -50,6 +51,10 @@ def main(
     batch_size: Annotated[int, typer.Option(min=1, help="--out: 한 번에 볼 영상 수")] = 8,
     workers: Annotated[int, typer.Option(min=0, help="--out: 영상을 미리 읽을 프로세스 수")] = usual_workers(),
     subtitles: Annotated[SubtitleKind | None, typer.Option(help="--out: 영상 옆에 쓸 자막의 형식")] = None,
+    engine: Annotated[
+        Literal["transformers", "vllm"],
+        typer.Option(help="--out: 설명을 쓰는 엔진; vllm은 requirements-vllm.txt의 환경에서"),
+    ] = "transformers",
 ) -> None:
     """영상을 보고 한국어로 자세히 설명합니다."""
     sys.stdout.reconfigure(errors="backslashreplace")  # a name that is not UTF-8; in JSON it comes back as it was
@@ -63,7 +68,7 @@ def main(
             failed = caption_here(model, videos, settings, as_json=as_json)
         else:
             found = find(videos, out)
-            made_by, lines_of = caption_locally(model, settings, batch_size=batch_size, workers=workers)
+            made_by, lines_of = caption_locally(model, settings, engine, batch_size=batch_size, workers=workers)
             run = caption_missing([Clip(path) for path in found.paths], out, made_by, lines_of, progress=BAR)
             failed = follow(run, out, SubtitleFiles(subtitles, found.paths) if subtitles else None)
             failed |= any(left_out.code.startswith("E_") for left_out in found.left_out)
@@ -106,10 +111,15 @@ def find(videos: Sequence[Path], out: Path) -> FoundClips:
     return found
 
 
-def caption_locally(model: str, settings: CaptionSettings, *, batch_size: int, workers: int) -> Job:
+def caption_locally(model: str, settings: CaptionSettings, engine: str, *, batch_size: int, workers: int) -> Job:
     """What every line says of where it comes from, and what makes the lines, in this process."""
-    pipe = load(model)
-    made_by, options = describe_captioner(pipe, model), {"batch_size": batch_size, "workers": workers}
+    if engine == "vllm":
+        pipe: Any = load_vllm(model, slots=batch_size)
+        made_by = {"model": model_name(model), "revision": pipe.revision}
+    else:
+        pipe = load(model)
+        made_by = describe_captioner(pipe, model)
+    options = {"batch_size": batch_size, "workers": workers}
     lines_of = partial(caption_videos, pipe, settings=settings, made_by=made_by, **options)
     return {**made_by, "settings": settings.as_said(pipe.processor)}, lines_of
 
@@ -139,6 +149,16 @@ def load(model: str) -> KoCapPipeline:
     try:
         return load_captioner(model)
     except OSError as error:
+        stop(f"모델을 불러올 수 없습니다: {model}", str(error))
+
+
+def load_vllm(model: str, *, slots: int) -> Any:
+    """vLLM with the model, or the end of the program."""
+    from serving.vllm_pipeline import VllmPipeline
+
+    try:
+        return VllmPipeline(model, slots=slots)
+    except (OSError, ValueError) as error:
         stop(f"모델을 불러올 수 없습니다: {model}", str(error))
 
 

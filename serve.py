@@ -2,6 +2,7 @@
 
     python serve.py
     python serve.py --model org/kocap-qwen3 --host 0.0.0.0 --api-key secret --media-domain videos.example.org
+    python serve.py --model org/kocap-qwen3 --engine vllm       # in the environment of requirements-vllm.txt
 
 Listens on this machine only (127.0.0.1:8000) unless told otherwise. One line of JSON per request goes to stderr,
 without anything that users sent. The exit code is 2 when the model cannot be loaded. See docs/serving.md.
@@ -12,24 +13,29 @@ import ipaddress
 import logging
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from modeling.captioner import EMBEDDED_MODEL, model_name
 from processing.processing_kocap import KoCapProcessor
+from serving import transformers_worker, vllm_worker
 from serving.engine import EngineStartError
+from serving.engine_process import ProcessEngine
 from serving.gateway import Gateway, build_gateway
 from serving.gateway_server import make_server
 from serving.gateway_settings import GatewaySettings
 from serving.request_guard import JsonLines
-from serving.transformers_engine import TransformersEngine
 
+ENGINES = {"transformers": transformers_worker.serve, "vllm": vllm_worker.serve}
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 
 def main(
     model: Annotated[str, typer.Option(help="체크포인트 폴더 또는 Hub 이름")] = EMBEDDED_MODEL,
+    engine: Annotated[
+        Literal["transformers", "vllm"], typer.Option(help="답을 쓰는 엔진; vllm은 requirements-vllm.txt의 환경에서")
+    ] = "transformers",
     host: Annotated[str, typer.Option(help="기다릴 주소")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="기다릴 포트")] = 8000,
     api_key: Annotated[str | None, typer.Option(envvar="KOCAP_API_KEY", help="요청마다 확인할 키")] = None,
@@ -71,7 +77,7 @@ def main(
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn hands it on when everything inside is finished
     try:
-        asyncio.run(serve(model, settings, host=host, port=port, max_context=max_context))
+        asyncio.run(serve(model, settings, engine=engine, host=host, port=port, max_context=max_context))
     except (EngineStartError, OSError) as error:
         typer.echo(f"서버를 시작할 수 없습니다: {model}\n{error}", err=True)
         raise typer.Exit(2) from None
@@ -85,17 +91,17 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise typer.BadParameter(f"--media-network: {error}") from None
 
 
-async def serve(model: str, settings: GatewaySettings, *, host: str, port: int, max_context: int) -> None:
+async def serve(model: str, settings: GatewaySettings, *, engine: str, host: str, port: int, max_context: int) -> None:
     """Start the engine, then answer until told to stop."""
     processor = KoCapProcessor.from_pretrained(model)
-    engine = TransformersEngine(model, slots=settings.slots, max_context=max_context)
-    await engine.start()
-    gateway = Gateway(engine, model_name(model), processor.video_processor, settings)
+    writing = ProcessEngine(ENGINES[engine], model, slots=settings.slots, max_context=max_context)
+    await writing.start()
+    gateway = Gateway(writing, model_name(model), processor.video_processor, settings)
     server = make_server(build_gateway(gateway), settings, host=host, port=port)
     try:
         await server.serve()
     finally:
-        await engine.close()
+        await writing.close()
 
 
 if __name__ == "__main__":

@@ -17,9 +17,12 @@ import typer
 from run_record import save_result
 from tqdm import tqdm
 
+from corpus.scene_captions import describe
 from corpus.scenes import HELD_OUT_SEED, sample_scene, write_clip
+from evaluation.caption_metrics import METEOR_TOKENS
 from evaluation.generation import caption_clips
 from evaluation.scene_accuracy import scene_scores
+from evaluation.scoring import score_captions
 from modeling.captioner import EMBEDDED_MODEL, checkpoint_revision, load_captioner
 from training.scene_clips import draw_clip
 
@@ -55,10 +58,21 @@ def main(
     for key, value in scores.items():
         if f"shuffled_{key}" in scores:
             print(f"| {key} | {value:.3f} | {scores[f'shuffled_{key}']:.3f} |")
+    sheet = score_captions(
+        {str(scene.seed): caption for scene, caption in zip(scenes, captions)},
+        {str(scene.seed): describe(scene) for scene in scenes},
+        metrics=tuple(METEOR_TOKENS),
+    )
+    print("\n| METEOR | captions | best constant caption | shuffled |\n|---|---|---|---|")
+    for metric, score in sheet.scores.items():
+        floors = f"{score.constant:.4f} | {score.shuffled:.4f}"
+        print(f"| {metric} | {score.value:.4f} ({score.low:.4f} to {score.high:.4f}) | {floors} |")
+    print("alarms:", ", ".join(alarm.code for alarm in sheet.alarms) or "none")
     for scene, caption in list(zip(scenes, captions))[:show]:
         print(f"\n[{scene.seed}] {caption}")
     revision = checkpoint_revision(captioner)
     result = {"model": Path(model).name, "revision": revision, "clips": count, "source": source, "scores": scores}
+    result |= {"meteor": sheet.to_json()["scores"], "alarms": [alarm.code for alarm in sheet.alarms]}
     print(f"\nsaved {save_result(name, result)}")
 
 

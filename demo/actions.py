@@ -2,8 +2,12 @@
 
 import functools
 import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+import gradio as gr
 
 from . import markup
 from .captioners import Captioner
@@ -16,23 +20,28 @@ Outputs = Iterator[tuple[Any, ...]]
 
 
 def guarded(action: Callable[..., Outputs]) -> Callable[..., Outputs]:
-    """Tell errors twice: in a pop-up, and in the action's first output, where they stay on the page.
+    """Tell errors twice, in a pop-up and in the action's first output, where they stay; end when the visitor leaves.
 
     An action must yield once, to clear what stood there, before anything can go wrong.
     """
 
-    @functools.wraps(action)
-    def run(actions: "Actions", video: str | None, *values: Any) -> Outputs:
+    @functools.wraps(action, assigned=("__name__", "__doc__"))
+    def run(actions: "Actions", request: gr.Request, video: str | None, *values: Any) -> Outputs:
         if video is None:
             raise user_error(*NO_VIDEO)
         outputs: tuple[Any, ...] = ()
-        try:
-            for outputs in action(actions, video, *values):
-                yield outputs
-        except Exception as error:
-            problem = explain(error, video)
-            yield (problem.message, *outputs[1:])
-            raise problem from error
+        with actions.turn(request.session_hash) as has_left:
+            try:
+                for outputs in action(actions, video, *values):
+                    if has_left.is_set():
+                        return
+                    yield outputs
+            except Exception as error:
+                problem = explain(error, video)
+                yield (problem.message, *outputs[1:])
+                raise problem from error
+
+    del run.__wrapped__  # Gradio looks at the signature for what it must bring
 
     return run
 
@@ -48,6 +57,22 @@ class Actions:
 
     def __init__(self, captioners: Sequence[Captioner], limits: UploadLimits):
         self.captioners, self.limits = list(captioners), limits
+        self._turns: dict[str | None, threading.Event] = {}
+
+    @contextmanager
+    def turn(self, visitor: str | None) -> Iterator[threading.Event]:
+        """While an action of a visitor runs; what it gives is set when the visitor has left its clip."""
+        self._turns[visitor] = has_left = threading.Event()
+        try:
+            yield has_left
+        finally:
+            if self._turns.get(visitor) is has_left:
+                del self._turns[visitor]
+
+    def leave(self, visitor: str | None) -> None:
+        """A visitor has another clip now, or none: what runs for the old one ends."""
+        if has_left := self._turns.get(visitor):
+            has_left.set()
 
     @guarded
     def describe(self, video: str, *values: Any) -> Outputs:

@@ -80,12 +80,20 @@ def build_page(captioners: Sequence[Captioner], examples: Sequence[Path], limits
             ),
         ]
         quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        stop.click(lambda: f"<small>{both('stopped')}</small>", None, notice, cancels=running, **quiet)
+        # Twice, because something that was on its way may arrive after the first.
+        stopped = (lambda: f"<small>{both('stopped')}</small>", None, notice)
+        stop.click(*stopped, cancels=running, **quiet).then(*stopped, **quiet)
         nothing = ["", "", markup.empty("seen_empty"), "", "", markup.empty("timeline_empty"), "", "", "", "", []]
+
+        def forget(request: gr.Request) -> list[Any]:
+            actions.leave(request.session_hash)
+            return nothing
+
         # Not `video.change`, which comes once more when the clip has been drawn; and without `cancels=`, which would
         # end the caption that is asked for next.
         for new_clip in (video.upload, video.stop_recording, video.clear, chosen.load_input_event.then):
-            new_clip(lambda: nothing, None, [notice, *captioned, *lined, *compared, chat], **quiet)
+            shown = [notice, *captioned, *lined, *compared, chat]
+            new_clip(forget, None, shown, **quiet).then(lambda: nothing, None, shown, **quiet)
         _offer_api(api, video, settings)
     return page.queue(max_size=MAX_WAITING)
 

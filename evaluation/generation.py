@@ -15,6 +15,7 @@ from modeling.caption_runs import caption_missing
 from modeling.captioner import describe_captioner
 from modeling.clip_reading import Clip
 from processing.pipeline_kocap import KoCapPipeline
+from processing.vision_tokens_kocap import CAPTION_PROMPT
 
 
 def caption_records(
@@ -56,11 +57,12 @@ def caption_clips(
     pipe: KoCapPipeline,
     clips: Sequence,
     *,
+    prompt: str = CAPTION_PROMPT,
     max_new_tokens: int = 256,
     batch_size: int = 25,
     progress: Callable[[Sequence], Iterable] = iter,
 ) -> list[str]:
-    """Greedy captions.
+    """Greedy captions, or answers to another prompt.
 
     Args:
         clips: Whatever the pipeline takes as a clip: frames, paths, bytes.
@@ -70,5 +72,6 @@ def caption_clips(
     captions = []
     for start in progress(range(0, len(clips), batch_size)):
         batch = list(clips[start : start + batch_size])
-        captions += [result["generated_text"] for result in pipe(batch, batch_size=len(batch), generate_kwargs=options)]
+        results = pipe(batch, prompt, batch_size=len(batch), generate_kwargs=options)
+        captions += [result["generated_text"] for result in results]
     return captions

@@ -147,7 +147,8 @@ class KoCapModel(KoCapPreTrainedModel):
             grid = patch_grid(tokens, pixel_values, getattr(config.vision_config, "patch_size", None))
         if config.vision_feature_select_strategy == "default":
             tokens = select_patches(tokens, grid)
-        return pool_grid(tokens, grid, stride=config.spatial_pool_stride, mode=config.spatial_pool_mode)
+        tokens = pool_grid(tokens, grid, stride=config.spatial_pool_stride, mode=config.spatial_pool_mode)
+        return tokens.contiguous()  # vLLM's kernels for CPUs take nothing else
 
     @torch.no_grad()
     def count_frame_tokens(self, image_size: int) -> int:

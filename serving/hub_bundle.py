@@ -89,6 +89,20 @@ def bundle(checkpoint: Path, out: Path) -> Path:
     return out
 
 
+def lay_with_code(checkpoint: Path, folder: Path) -> None:
+    """Lay a checkpoint, its weights as links, and our code into an empty folder, for what runs from a folder only.
+
+    Raises:
+        BundleError: If the checkpoint is incomplete or pickled.
+    """
+    for name in _files_to_copy(checkpoint):
+        if name.endswith(".safetensors"):
+            (folder / name).symlink_to((checkpoint / name).resolve())
+        else:
+            shutil.copyfile(checkpoint / name, folder / name)
+    add_code(folder)
+
+
 def add_code(folder: Path) -> None:
     """Lay the code flat beside a checkpoint and point to it, so that it loads with `trust_remote_code=True`."""
     for name, code in flat_code().items():

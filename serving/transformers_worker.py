@@ -1,175 +1,53 @@
-"""The process that holds the model: takes jobs from a pipe, sends texts back as they grow.
+"""The engine that needs nothing but transformers: the model behind transformers' continuous batching."""
 
-It is a process of its own so that its death, by the kernel's hand or a bug's, costs the gateway no more than an error.
-Messages are tuples: `("write", number, Job)` and `("cancel", number)` come in; `("ready", revision)`, `("failed",
-reason)`, `("piece", number, text)`, `("ending", number, Ending)` and `("error", number, code, message)` go out.
-"""
-
-import logging
-import os
-import signal
-import threading
+from functools import partial
 from multiprocessing.connection import Connection
-from queue import SimpleQueue
 from typing import Any
 
 from modeling.captioner import checkpoint_revision, load_captioner
-from processing.pipeline_kocap import MAX_NEW_TOKENS, KoCapPipeline
 
 from .continuous_batching import ContinuousBatcher
-from .engine import Ending, Job
-from .gateway_errors import ContextError, GatewayError, GenerationError, PromptError
-
-logger = logging.getLogger(__name__)
-
-HALF_A_CHARACTER = "\ufffd"
-NO_TOP_K = 1 << 30  # the batcher cuts it down to the vocabulary
+from .engine import Job
+from .engine_worker import Deliver, Fail, work
 
 
 def serve(connection: Connection, model: str, slots: int, max_context: int) -> None:
-    """The process's main function; ends when the other end of the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the gateway, which lets running answers finish
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    try:
-        pipe = load_captioner(model)
-        worker = Worker(pipe, connection, slots=slots, max_context=max_context)
-    except (OSError, ValueError) as error:
-        connection.send(("failed", str(error)))
-        return
-    connection.send(("ready", checkpoint_revision(pipe)))
-    worker.run()
-    os._exit(0)  # not by way of transformers' thread, which ends only after all its answers
+    """The process's main function."""
+    work(connection, partial(TransformersWriter, model, slots=slots, max_context=max_context))
 
 
-class Worker:
-    """Jobs in, texts out. One thread prepares prompts, so that a cancellation does not wait behind them."""
+class TransformersWriter:
+    """See `Writer`. Answers share the model's steps (serving/continuous_batching.py).
 
-    def __init__(self, pipe: KoCapPipeline, connection: Connection, *, slots: int, max_context: int):
-        self._pipe, self._connection = pipe, connection
-        self._tokenizer: Any = pipe.processor.tokenizer
-        longest = getattr(pipe.model.config.text_config, "max_position_embeddings", None) or max_context
+    Args:
+        model: Checkpoint or adapter, folder or Hub id.
+        slots: Answers at the same time.
+        max_context: Less where the model cannot see as many tokens.
+
+    Raises:
+        OSError: If there is no such folder or repository.
+    """
+
+    def __init__(self, model: str, *, slots: int, max_context: int):
+        self._pipe, self._slots = load_captioner(model), slots
+        processor: Any = self._pipe.processor  # typed as optional by transformers
+        longest = getattr(self._pipe.model.config.text_config, "max_position_embeddings", None) or max_context
+        self.tokenizer, self.generation_config = processor.tokenizer, self._pipe.model.generation_config
+        self.max_context = min(max_context, longest)
+        self.revision = checkpoint_revision(self._pipe)
+
+    def start(self, deliver: Deliver, fail: Fail) -> None:
         self._batcher = ContinuousBatcher(
-            pipe.model,
-            deliver=self._deliver,
-            fail=self._fail,
-            slots=slots,
-            max_context=min(max_context, longest),
+            self._pipe.model, deliver=deliver, fail=fail, slots=self._slots, max_context=self.max_context
         )
-        self._jobs: SimpleQueue[tuple[int, Job]] = SimpleQueue()
-        self._open: dict[str, _Open] = {}
-        self._sending = threading.Lock()
 
-    def run(self) -> None:
-        """Take messages until the gateway is gone."""
-        threading.Thread(target=self._prepare_all, daemon=True).start()
-        while True:
-            try:
-                message = self._connection.recv()
-            except (EOFError, OSError):
-                return
-            number = message[1]
-            if message[0] == "write":
-                self._open[str(number)] = _Open(number)
-                self._jobs.put((number, message[2]))
-            else:
-                self._open.pop(str(number), None)
-                self._batcher.cancel(str(number))
-
-    def _send(self, *message: Any) -> None:
-        with self._sending:
-            try:
-                self._connection.send(message)
-            except OSError:
-                os._exit(1)  # nobody is left to write for
-
-    def _prepare_all(self) -> None:
-        while True:
-            number, job = self._jobs.get()
-            try:
-                self._begin(number, job)
-            except GatewayError as error:
-                self._refuse(number, error)
-            except Exception as error:
-                logger.error("preparing a prompt failed: %s", type(error).__name__)
-                self._refuse(number, GenerationError(f"preparing the prompt failed with {type(error).__name__}."))
-
-    def _refuse(self, number: int, error: GatewayError) -> None:
-        if self._open.pop(str(number), None):
-            self._send("error", number, error.code, str(error.args[0]))
-
-    def _begin(self, number: int, job: Job) -> None:
+    def prepare(self, job: Job) -> tuple[int, Any]:
         batch = {"chats": [job.messages], "video_metadata": list(job.clips) or None}
-        try:
-            inputs = dict(self._pipe.preprocess(batch, do_sample_frames=False)["inputs"])
-        except ValueError as error:
-            raise PromptError("the chat does not fit the model's template; remove vision tokens from texts.") from error
-        answer = self._open.get(str(number))
-        if answer is None:
-            return  # the client has left
-        answer.prompt_tokens = inputs["input_ids"].shape[1]
-        answer.max_new_tokens = self._room(answer.prompt_tokens, job.max_new_tokens)
-        self._batcher.add(str(number), inputs, max_new_tokens=answer.max_new_tokens, **self._sampling(job))
-        if str(number) not in self._open:
-            self._batcher.cancel(str(number))  # it left while the prompt was prepared
+        inputs = dict(self._pipe.preprocess(batch, do_sample_frames=False)["inputs"])
+        return inputs["input_ids"].shape[1], inputs
 
-    def _room(self, prompt_tokens: int, wanted: int | None) -> int:
-        """How many tokens the answer may have."""
-        room = self._batcher.max_context - prompt_tokens
-        if room < (wanted or 1):
-            raise ContextError(
-                f"the prompt has {prompt_tokens} tokens and the answer may have {wanted or 1}; the model's context is"
-                f" {self._batcher.max_context}. Send fewer frames or ask for a shorter answer."
-            )
-        return wanted or min(room, self._pipe.model.generation_config.max_new_tokens or MAX_NEW_TOKENS)
+    def add(self, name: str, prompt: Any, **how: Any) -> None:
+        self._batcher.add(name, prompt, **how)
 
-    def _sampling(self, job: Job) -> dict[str, Any]:
-        """What the job says, and the checkpoint's settings where it is silent."""
-        usual = self._pipe.model.generation_config
-        temperature = job.temperature
-        if temperature is None:
-            temperature = (usual.temperature or 1.0) if usual.do_sample else 0.0
-        top_p = job.top_p if job.top_p is not None else (usual.top_p or 1.0)
-        return {"temperature": temperature, "top_p": top_p, "top_k": usual.top_k or NO_TOP_K}
-
-    def _deliver(self, name: str, tokens: list[int], finished: bool) -> None:
-        answer = self._open.get(name)
-        if answer is None:
-            return
-        text = self._tokenizer.decode(tokens, skip_special_tokens=True)
-        piece = answer.grow(text, finished=finished)
-        if piece:
-            self._send("piece", answer.number, piece)
-        if finished and self._open.pop(name, None):
-            reason = "length" if len(tokens) >= answer.max_new_tokens and not self._has_ended(tokens) else "stop"
-            self._send("ending", answer.number, Ending(reason, answer.prompt_tokens, len(tokens)))
-
-    def _has_ended(self, tokens: list[int]) -> bool:
-        eos = self._pipe.model.generation_config.eos_token_id
-        return tokens[-1] in (eos if isinstance(eos, list) else [eos])
-
-    def _fail(self, name: str | None) -> None:
-        if name is None:
-            logger.error("continuous batching broke down; the process ends")
-            os._exit(1)  # the gateway starts another one
-        if answer := self._open.pop(name, None):
-            self._send(
-                "error", answer.number, GenerationError.code, "the model failed on this prompt. Try again later."
-            )
-
-
-class _Open:
-    """An answer that is being written."""
-
-    def __init__(self, number: int):
-        self.number = number
-        self.prompt_tokens = self.max_new_tokens = 0
-        self._sent = ""
-
-    def grow(self, text: str, *, finished: bool) -> str:
-        """What has been added to the text since; a character of which only some bytes are there waits for the rest."""
-        if not finished:
-            text = text.rstrip(HALF_A_CHARACTER)
-        if not text.startswith(self._sent):
-            return ""
-        piece, self._sent = text[len(self._sent) :], text
-        return piece
+    def cancel(self, name: str) -> None:
+        self._batcher.cancel(name)

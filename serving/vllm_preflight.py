@@ -89,7 +89,7 @@ def _check_adapter(folder: Path) -> Preflight:
         return Preflight(findings, "")
     options = ["--enable-lora", "--lora-modules", f"{folder.resolve().name}={folder}"]
     if config["r"] > DEFAULT_LORA_RANK:
-        options += ["--max-lora-rank", str(_lora_rank(config["r"]))]
+        options += ["--max-lora-rank", str(lora_rank(config["r"]))]
     revision = str(config["revision"])
     pinned = [] if revision.startswith("sha256:") else ["--revision", revision, "--code-revision", revision]
     return Preflight(findings, _command(config["base_model_name_or_path"], *pinned, *options))
@@ -99,7 +99,8 @@ def _command(model: str, *options: str) -> str:
     return shlex.join(["vllm", "serve", model, "--trust-remote-code", *options])
 
 
-def _lora_rank(rank: int) -> int:
+def lora_rank(rank: int) -> int:
+    """The smallest `--max-lora-rank` that takes an adapter of this rank."""
     return next(allowed for allowed in LORA_RANKS if allowed >= rank)
 
 
@@ -139,7 +140,7 @@ def _check_settings(config: dict) -> Iterator[Finding]:
         yield Finding(
             "rank",
             f"랭크 {rank}이(가) vLLM의 기본 한도 {DEFAULT_LORA_RANK}보다 큽니다."
-            f" --max-lora-rank {_lora_rank(rank)}을(를) 주어 실행하세요.",
+            f" --max-lora-rank {lora_rank(rank)}을(를) 주어 실행하세요.",
             blocks=False,
         )
 

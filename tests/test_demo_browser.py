@@ -192,6 +192,19 @@ def test_stop_frees_the_model_for_the_next_visitor(visit, captioner, shots):
     assert page.locator("#timeline-saves a").count() == 0
 
 
+def test_another_clip_ends_what_runs_for_the_first(visit, captioner, shots):
+    page = visit()
+    upload(page, shots)
+    page.get_by_role("tab", name="시간표").click()
+    page.locator("#make-timeline").click()
+    page.locator("#timeline tbody tr").first.wait_for()
+    page.locator("#clip button[title='지우기']").last.click()
+    page.locator("#timeline .empty").first.wait_for()
+    upload(page, CLIP)
+    assert describe(page).endswith("니다.")
+    assert page.locator("#timeline tbody tr").count() == 0, "nothing of the first clip is left"
+
+
 def test_the_time_line_is_a_table_that_downloads(visit, shots):
     page = visit()
     upload(page, shots)

@@ -3,6 +3,7 @@
 import asyncio
 import html.parser
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import httpx
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from test_video_reading import BAD, GIF_BOMB, PNG_BOMB
-from video_fixtures import make_clip
+from test_video_reading import BAD, GIF_BOMB, NOISE, PNG_BOMB, WHOLE
+from video_fixtures import claim_size, make_clip
 
 from demo import captioners, markup
 from demo.captioners import Captioner
@@ -79,6 +80,7 @@ FILES = {name: content for name, (content, _) in BAD.items()} | {
     "gif bomb": GIF_BOMB,
     "png bomb": PNG_BOMB,
     "too large": make_clip([np.zeros((480, 640, 3), np.uint8)] * 3),
+    "header lies": claim_size(make_clip([np.zeros((480, 640, 3), np.uint8)] * 3), 160, 120),
     "too long": make_clip(4, times_ms=[0, 10_000, 20_000, 40_000]),
 }
 
@@ -97,8 +99,27 @@ def test_bad_files_get_a_code_in_two_languages_and_the_next_one_works(client, cl
         assert str(tmp_path) not in told[name] and "/tmp" not in told[name] and "Traceback" not in told[name], name
     for name, (_, code) in BAD.items():
         assert f"[{code}]" in told[name], name
-    assert "[E_TOO_LARGE]" in told["too large"] and "[E_TOO_LONG]" in told["too long"]
+    assert "[E_TOO_LARGE]" in told["too large"] and "[E_TOO_LARGE]" in told["header lies"]
+    assert "[E_TOO_LONG]" in told["too long"]
     assert ask(client, clip) == expected
+
+
+def test_odd_files_are_captioned_and_what_is_odd_is_told(client, tmp_path):
+    cut_short = make_clip(NOISE, muxer={"moov_size": "4000"})
+    odd = {name: (make, None) for name, make in WHOLE.items()} | {
+        "one frame": (lambda: make_clip(1), None),
+        "other rate": (lambda: make_clip(4, times_ms=[0, 100, 900, 1000]), None),
+        "turned": (lambda: make_clip(4, turn=(90, True, False)), None),
+        "wide pixels": (lambda: make_clip(4, aspect=Fraction(4, 3)), None),
+        "no times": (lambda: make_clip(container="h264", codec="libx264"), "no timestamps"),
+        "cut short": (lambda: cut_short[: len(cut_short) * 2 // 3], "cut short"),
+    }
+    for number, (name, (make, warning)) in enumerate(odd.items()):
+        path = tmp_path / f"{number}.mp4"  # whatever it holds
+        path.write_bytes(make())
+        record = ask(client, path)
+        assert len(record["frame_times_s"]) == NUM_FRAMES, name
+        assert warning is None or warning in str(record["warnings"]), name
 
 
 def test_settings_out_of_range_are_refused(client, clip):

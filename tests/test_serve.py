@@ -18,8 +18,9 @@ from video_fixtures import make_clip
 
 import serve
 from modeling.captioner import load_captioner, weights_revision
+from serving import transformers_worker
 from serving.engine import EngineStartError
-from serving.transformers_engine import TransformersEngine
+from serving.engine_process import ProcessEngine
 
 ROOT = Path(__file__).parents[1]
 NUM_TOKENS, CONTEXT = 24, 512
@@ -28,8 +29,8 @@ CLIPS = [make_clip(number) for number in (3, 8, 20)]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
-def real(folder: Path, *, slots: int = 4) -> partial[TransformersEngine]:
-    return partial(TransformersEngine, str(folder), slots=slots, max_context=CONTEXT)
+def real(folder: Path, *, slots: int = 4) -> partial[ProcessEngine]:
+    return partial(ProcessEngine, transformers_worker.serve, str(folder), slots=slots, max_context=CONTEXT)
 
 
 async def until_healthy(stage: Stage) -> None:
@@ -75,7 +76,7 @@ def test_answers_are_the_pipelines_and_mistakes_cost_nobody_else(tiny_checkpoint
 @pytest.mark.slow
 def test_a_checkpoint_that_is_not_there(tmp_path):
     async def run() -> None:
-        engine = TransformersEngine(str(tmp_path), slots=1, max_context=CONTEXT)
+        engine = ProcessEngine(transformers_worker.serve, str(tmp_path), slots=1, max_context=CONTEXT)
         with pytest.raises(EngineStartError):
             await engine.start()
         await engine.close()

@@ -17,20 +17,25 @@ logger = logging.getLogger(__name__)
 
 
 class SceneWatch(TrainerCallback):
-    """Captions held-out scenes every so often and logs how many attributes come out right.
+    """Asks about held-out scenes every so often and logs how many attributes come out right.
+
+    It asks what is being learned: a model that only lists facts yet has no captions to tell.
 
     Args:
         processor: The model's processor.
         every: Steps between looks.
+        prompt: What to ask.
+        num_frames: Frames per clip.
         count: How many scenes to look at.
         without: Places that none of them shows.
     """
 
-    def __init__(self, processor, *, every: int, count: int = 50, without: Collection[Place] = ()):
-        self.processor, self.every = processor, every
+    def __init__(
+        self, processor, *, every: int, prompt: str, num_frames: int, count: int = 50, without: Collection[Place] = ()
+    ):
+        self.processor, self.every, self.prompt = processor, every, prompt
         size = processor.video_processor.size["height"]
         self.scenes = [sample_scene(seed) for seed in scene_seeds(HELD_OUT_SEED + 10_000, count, without=without)]
-        num_frames = processor.video_processor.num_frames
         self.clips = [draw_clip(scene, num_frames=num_frames, image_size=size)["frames"] for scene in self.scenes]
 
     def on_step_end(self, args, state, control, *, model, **kwargs):
@@ -38,7 +43,7 @@ class SceneWatch(TrainerCallback):
             return
         model.eval()
         pipe = KoCapPipeline(model=model, processor=self.processor, device=model.device)  # stay where training put it
-        captions = caption_clips(pipe, self.clips)
+        captions = caption_clips(pipe, self.clips, prompt=self.prompt)
         model.train()
         scores = scene_scores(captions, self.scenes)
         state.log_history.append({"step": state.global_step} | {f"watch_{key}": value for key, value in scores.items()})

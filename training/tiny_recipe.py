@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS = "phase.safetensors"  # of the whole model after a phase, in float32
 BATCHES = {"frames": 1, "facts": 1, "camera": 8, "captions": 1}  # clips a step, in batches: two frames take less
+WATCHED = {"facts": BRIEF_PROMPT, "captions": CAPTION_PROMPT}  # what is asked of held-out scenes on the way
 
 
 @dataclass
@@ -56,7 +57,7 @@ class TinyRecipe:
     )
     fact_clips: int | None = field(
         default=None,
-        metadata={"help": "Clips of which it then lists the facts; default: 36000, none with --model."},
+        metadata={"help": "Clips of which it then lists the facts; default: 46000, none with --model."},
     )
     camera_clips: int | None = field(
         default=None,
@@ -112,7 +113,7 @@ def read_recipe(flags: Sequence[str], *, from_nothing: bool) -> TinyRecipe:
             f"unknown setting {unknown[0]}; the tiny recipe takes {names}",
             f"알 수 없는 설정입니다: {unknown[0]}. tiny 프리셋에서는 {names}만 쓸 수 있습니다.",
         )
-    for name, count in {"frames": 36_000, "fact_clips": 36_000, "camera_clips": 16_000}.items():
+    for name, count in {"frames": 36_000, "fact_clips": 46_000, "camera_clips": 16_000}.items():
         if getattr(recipe, name) is None:
             setattr(recipe, name, count if from_nothing else 0)
     return recipe
@@ -205,13 +206,14 @@ def _phases(run: TinyRecipe, settings: RunSettings, model, processor, folder: Pa
             )
 
         yield "frames", train_tower
-    watch = []
-    if settings.watch_every:
-        watch = [SceneWatch(processor, every=settings.watch_every, without=run.left_out)]
     for phase, clips in list_phases(run, num_frames, image_size).items():
         # While it learns to look, a falling learning rate stops it too early: place stayed at chance.
         schedule = "cosine" if phase == "captions" else "constant_with_warmup"
         arguments = _arguments(run, folder / phase, batch_size=BATCHES[phase] * run.batch_size, schedule=schedule)
+        watch = []
+        if settings.watch_every and phase in WATCHED:
+            shown = {"num_frames": clips.num_frames, "without": run.left_out}
+            watch = [SceneWatch(processor, every=settings.watch_every, prompt=WATCHED[phase], **shown)]
         yield (
             phase,
             partial(
@@ -220,7 +222,7 @@ def _phases(run: TinyRecipe, settings: RunSettings, model, processor, folder: Pa
                 args=arguments,
                 train_dataset=clips,
                 data_collator=CaptionCollator(processor),
-                callbacks=[] if phase == "camera" else watch,
+                callbacks=watch,
             ),
         )
 

@@ -1,17 +1,16 @@
-"""The engine that needs nothing but transformers: a process that holds the model, started again when it dies."""
+"""An engine as the gateway sees it: a process that holds the model, started again when it dies."""
 
 import asyncio
 import itertools
 import logging
 import multiprocessing
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from .engine import Ending, EngineStartError, Job, Piece
 from .gateway_errors import ENGINE_ERRORS, EngineGoneError, GenerationError
-from .transformers_worker import serve
 
 logger = logging.getLogger(__name__)
 
@@ -53,18 +52,20 @@ class _Child:
         self._sender.shutdown(wait=False)
 
 
-class TransformersEngine:
-    """See `Engine`. Answers share the model's steps (serving/continuous_batching.py).
+class ProcessEngine:
+    """See `Engine`.
 
     Args:
-        model: Checkpoint folder or Hub id.
+        main: What the process does; it is called with a pipe's end and the other arguments, and speaks as
+            `serving/engine_worker.py` says.
+        model: Checkpoint or adapter, folder or Hub id.
         slots: Answers at the same time.
         max_context: Tokens of a prompt and its answer, at most; less where the model cannot see as many.
     """
 
-    def __init__(self, model: str, *, slots: int, max_context: int):
+    def __init__(self, main: Callable[..., None], model: str, *, slots: int, max_context: int):
         self.ready, self.revision, self.restarts = False, None, 0
-        self._arguments = (model, slots, max_context)
+        self._main, self._arguments = main, (model, slots, max_context)
         self._numbers = itertools.count()
         self._inboxes: dict[int, asyncio.Queue] = {}
         self._child: _Child | None = None
@@ -123,7 +124,7 @@ class TransformersEngine:
                 child.send(("cancel", number)).add_done_callback(lambda sent: sent.cancelled() or sent.exception())
 
     def _spawn(self) -> None:
-        self._child = _Child(serve, self._arguments, self._hear)
+        self._child = _Child(self._main, self._arguments, self._hear)
 
     def _hear(self, child: _Child, message: tuple | None) -> None:  # in the child's thread
         try:

@@ -1,0 +1,74 @@
+"""vLLM where a pipeline is wanted: `caption.py` puts batches of clips in and gets captions out."""
+
+from queue import SimpleQueue
+from typing import Any
+
+from processing.pipeline_kocap import MAX_NEW_TOKENS
+
+from .engine import Job
+from .engine_worker import NO_TOP_K
+from .vllm_worker import VllmWriter
+
+MAX_CONTEXT = 32_768  # or as much as the model can see
+
+
+class VllmPipeline:
+    """As much of `KoCapPipeline` as captioning files needs.
+
+    Args:
+        model: Checkpoint or LoRA adapter, folder or Hub id.
+        slots: Captions at the same time.
+
+    Raises:
+        OSError: If there is no such folder or repository.
+        ValueError: If vLLM cannot serve it; the message says why.
+    """
+
+    def __init__(self, model: str, *, slots: int):
+        self._writer = VllmWriter(model, slots=slots, max_context=MAX_CONTEXT)
+        self._written: SimpleQueue[tuple[str, list[int] | None]] = SimpleQueue()
+        self._writer.start(self._take, lambda name: self._written.put((name or "", None)))
+        self.processor, self.revision = self._writer.processor, self._writer.revision
+
+    def preprocess(self, batch: dict, **_: Any) -> dict:
+        """Prompts of chats about one clip each, whose frames are already chosen."""
+        jobs = [Job(chat, (clip,)) for chat, clip in zip(batch["chats"], batch["video_metadata"], strict=True)]
+        return {
+            "prompts": [self._writer.prepare(job) for job in jobs],
+            "frame_times_s": [clip.times_s for clip in batch["video_metadata"]],
+        }
+
+    def forward(self, inputs: dict, *, max_new_tokens: int | None = None, do_sample: bool | None = None) -> dict:
+        """Write all captions of a batch."""
+        usual = self._writer.generation_config
+        sampled = usual.do_sample if do_sample is None else do_sample
+        how = {"temperature": 0.0, "top_p": 1.0, "top_k": NO_TOP_K}
+        if sampled:
+            how = {
+                "temperature": usual.temperature or 1.0,
+                "top_p": usual.top_p or 1.0,
+                "top_k": usual.top_k or NO_TOP_K,
+            }
+        wanted = max_new_tokens or usual.max_new_tokens or MAX_NEW_TOKENS
+        for number, (length, prompt) in enumerate(inputs["prompts"]):
+            room = self._writer.max_context - length
+            if room < 1:
+                raise ValueError(f"the prompt has {length} tokens; the model's context is {self._writer.max_context}.")
+            self._writer.add(str(number), prompt, max_new_tokens=min(wanted, room), **how)
+        answers = dict(self._written.get() for _ in inputs["prompts"])
+        if None in answers.values():
+            raise RuntimeError("vLLM failed; its message is above.")
+        tokens = [answers[str(number)] for number in range(len(inputs["prompts"]))]
+        return {"output_ids": tokens, "frame_times_s": inputs["frame_times_s"]}
+
+    def postprocess(self, outputs: dict) -> list[dict]:
+        """Captions with the times of their frames, as `KoCapPipeline` gives them."""
+        texts = self.processor.batch_decode(outputs["output_ids"], skip_special_tokens=True)
+        return [
+            {"generated_text": text.strip(), "frame_times_s": times_s}
+            for text, times_s in zip(texts, outputs["frame_times_s"], strict=True)
+        ]
+
+    def _take(self, name: str, tokens: list[int], finished: bool) -> None:
+        if finished:
+            self._written.put((name, tokens))
