@@ -86,7 +86,7 @@ class VllmWriter:
         return len(rendered["prompt_token_ids"]), rendered
 
     def add(self, name: str, prompt: Any, *, max_new_tokens: int, temperature: float, top_p: float, top_k: int) -> None:
-        from vllm import SamplingParams
+        from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
 
         sampling = {"top_p": top_p, "top_k": 0 if top_k == NO_TOP_K else top_k} if temperature else {}
         params = SamplingParams(temperature=temperature, max_tokens=max_new_tokens, detokenize=False, **sampling)
@@ -149,8 +149,8 @@ def _start_vllm(folder: str, adapter: Path | None, *, slots: int, max_context: i
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", CPU_CACHE_GB)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     try:
-        from vllm import EngineArgs, LLMEngine
-        from vllm.lora.request import LoRARequest
+        from vllm import EngineArgs, LLMEngine  # pyright: ignore[reportMissingImports]
+        from vllm.lora.request import LoRARequest  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError(
             f"vLLM cannot be used here ({error}); run this in the environment of requirements-vllm.txt, as"
