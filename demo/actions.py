@@ -17,33 +17,44 @@ from .messages import NO_QUESTION, NO_VIDEO, explain, tell_warnings, user_error
 from .settings import Settings
 
 Outputs = Iterator[tuple[Any, ...]]
+# What the actions show when there is nothing; the notice comes first.
+NO_CAPTION = "", "", markup.empty("seen_empty"), "", ""
+NO_TIMELINE = "", markup.empty("timeline_empty"), "", ""
+NO_COMPARISON = "", "", ""
+NO_ANSWERS = "", [], ""
 
 
-def guarded(action: Callable[..., Outputs]) -> Callable[..., Outputs]:
+def guarded(nothing: tuple[Any, ...]) -> Callable[[Callable[..., Outputs]], Callable[..., Outputs]]:
     """Tell errors twice, in a pop-up and in the action's first output, where they stay; end when the visitor leaves.
 
     An action must yield once, to clear what stood there, before anything can go wrong.
+
+    Args:
+        nothing: The last outputs of an action whose visitor has left: Gradio sends the last ones once more.
     """
 
-    @functools.wraps(action, assigned=("__name__", "__doc__"))
-    def run(actions: "Actions", request: gr.Request, video: str | None, *values: Any) -> Outputs:
-        if video is None:
-            raise user_error(*NO_VIDEO)
-        outputs: tuple[Any, ...] = ()
-        with actions.turn(request.session_hash) as has_left:
-            try:
-                for outputs in action(actions, video, *values):
-                    if has_left.is_set():
-                        return
-                    yield outputs
-            except Exception as error:
-                problem = explain(error, video)
-                yield (problem.message, *outputs[1:])
-                raise problem from error
+    def guard(action: Callable[..., Outputs]) -> Callable[..., Outputs]:
+        @functools.wraps(action, assigned=("__name__", "__doc__"))
+        def run(actions: "Actions", request: gr.Request, video: str | None, *values: Any) -> Outputs:
+            if video is None:
+                raise user_error(*NO_VIDEO)
+            outputs: tuple[Any, ...] = ()
+            with actions.turn(request.session_hash) as has_left:
+                try:
+                    for outputs in action(actions, video, *values):
+                        if has_left.is_set():
+                            yield nothing
+                            return
+                        yield outputs
+                except Exception as error:
+                    problem = explain(error, video)
+                    yield (problem.message, *outputs[1:])
+                    raise problem from error
 
-    del run.__wrapped__  # Gradio looks at the signature for what it must bring
+        del run.__wrapped__  # Gradio looks at the signature for what it must bring
+        return run
 
-    return run
+    return guard
 
 
 class Actions:
@@ -74,10 +85,10 @@ class Actions:
         if has_left := self._turns.get(visitor):
             has_left.set()
 
-    @guarded
+    @guarded(NO_CAPTION)
     def describe(self, video: str, *values: Any) -> Outputs:
         """Notice, growing caption, frames, player, downloads."""
-        yield "", "", markup.empty("seen_empty"), "", ""
+        yield NO_CAPTION
         settings, captioner = Settings(*values), self.captioners[0]
         captions = describe(captioner, video, settings, self.limits)
         caption = next(captions)
@@ -89,10 +100,10 @@ class Actions:
         saves = markup.downloads(video, caption.cues, record)
         yield notice, caption.text, strip, markup.player(video, caption.seen, caption.cues), saves
 
-    @guarded
+    @guarded(NO_TIMELINE)
     def make_timeline(self, video: str, *values: Any) -> Outputs:
         """Notice, growing table, player, downloads."""
-        yield "", markup.empty("timeline_empty"), "", ""
+        yield NO_TIMELINE
         settings, captioner = Settings(*values), self.captioners[0]
         timelines = describe_windows(captioner, video, settings, self.limits)
         timeline = next(timelines)
@@ -105,15 +116,15 @@ class Actions:
         saves = markup.downloads(video, cues, timeline_record(captioner, video, settings, timeline))
         yield notice, markup.cue_table(cues), markup.player(video, first, cues), saves
 
-    @guarded
+    @guarded(NO_COMPARISON)
     def compare(self, video: str, detail: str, max_new_tokens: int, *sides: Any) -> Outputs:
         """Notice and two growing captions.
 
         Args:
             sides: Number of the model, frames, sampling and temperature, for the left caption and for the right one.
         """
+        yield NO_COMPARISON
         texts = ["", ""]
-        yield ("", *texts)
         for index, start in enumerate((0, len(sides) // 2)):
             number, num_frames, sampling, temperature = sides[start : start + len(sides) // 2]
             settings = Settings(num_frames, sampling, detail, temperature, max_new_tokens)
@@ -121,7 +132,7 @@ class Actions:
                 texts[index] = caption.text
                 yield (tell_warnings(caption.seen.warnings), *texts)
 
-    @guarded
+    @guarded(NO_ANSWERS)
     def ask(self, video: str, question: str, history: list[dict], *values: Any) -> Outputs:
         """Notice, conversation with a growing answer, and an emptied question box."""
         yield "", history, question

@@ -10,8 +10,7 @@ from gradio.themes import Default as Theme
 from gradio.themes import sizes
 from starlette.middleware import Middleware
 
-from . import markup
-from .actions import Actions
+from .actions import NO_ANSWERS, NO_CAPTION, NO_COMPARISON, NO_TIMELINE, Actions
 from .api import Api
 from .captioners import Captioner
 from .limits import UploadLimits
@@ -83,7 +82,7 @@ def build_page(captioners: Sequence[Captioner], examples: Sequence[Path], limits
         # Twice, because something that was on its way may arrive after the first.
         stopped = (lambda: f"<small>{both('stopped')}</small>", None, notice)
         stop.click(*stopped, cancels=running, **quiet).then(*stopped, **quiet)
-        nothing = ["", "", markup.empty("seen_empty"), "", "", markup.empty("timeline_empty"), "", "", "", "", []]
+        nothing = ["", *NO_CAPTION[1:], *NO_TIMELINE[1:], *NO_COMPARISON[1:], NO_ANSWERS[1]]
 
         def forget(request: gr.Request) -> list[Any]:
             actions.leave(request.session_hash)
@@ -92,8 +91,7 @@ def build_page(captioners: Sequence[Captioner], examples: Sequence[Path], limits
         # Not `video.change`, which comes once more when the clip has been drawn; and without `cancels=`, which would
         # end the caption that is asked for next.
         for new_clip in (video.upload, video.stop_recording, video.clear, chosen.load_input_event.then):
-            shown = [notice, *captioned, *lined, *compared, chat]
-            new_clip(forget, None, shown, **quiet).then(lambda: nothing, None, shown, **quiet)
+            new_clip(forget, None, [notice, *captioned, *lined, *compared, chat], **quiet)
         _offer_api(api, video, settings)
     return page.queue(max_size=MAX_WAITING)
 
@@ -169,7 +167,7 @@ def _caption_tab() -> list[Any]:
     caption = gr.Textbox(
         label=t("caption"), placeholder=t("caption_empty"), lines=7, max_lines=24, buttons=["copy"], elem_id="caption"
     )
-    seen = gr.HTML(markup.empty("seen_empty"), elem_id="seen")
+    seen = gr.HTML(NO_CAPTION[2], elem_id="seen")
     return [caption, seen, gr.HTML(elem_id="player"), gr.HTML(elem_id="saves")]
 
 
@@ -177,7 +175,7 @@ def _timeline_tab() -> tuple[gr.Button, list[Any]]:
     """The button, and table, player, downloads."""
     gr.HTML(f"<p>{both('timeline_info')}</p>")
     button = gr.Button(t("make_timeline"), variant="primary", elem_id="make-timeline")
-    table = gr.HTML(markup.empty("timeline_empty"), elem_id="timeline")
+    table = gr.HTML(NO_TIMELINE[1], elem_id="timeline")
     return button, [table, gr.HTML(elem_id="timeline-player"), gr.HTML(elem_id="timeline-saves")]
 
 

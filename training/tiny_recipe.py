@@ -63,7 +63,7 @@ class TinyRecipe:
         default=None,
         metadata={"help": "Scenes of which it tells only the camera's motion; default: 16000, none with --model."},
     )
-    clips: int = field(default=34_000, metadata={"help": "Clips to describe at last, each once."})
+    clips: int = field(default=30_000, metadata={"help": "Clips to describe at last, each once."})
     batch_size: int = field(default=16, metadata={"help": "Clips per step; more where answers are short."})
     learning_rate: float = field(default=1.5e-3, metadata={"help": "Peak learning rate (warm-up, then cosine)."})
     short_share: float = field(default=0.2, metadata={"help": "Share of short answers among the captions."})
