@@ -55,9 +55,12 @@ class VllmPipeline:
             if room < 1:
                 raise ValueError(f"the prompt has {length} tokens; the model's context is {self._writer.max_context}.")
             self._writer.add(str(number), prompt, max_new_tokens=min(wanted, room), **how)
-        answers = dict(self._written.get() for _ in inputs["prompts"])
-        if None in answers.values():
-            raise RuntimeError("vLLM failed; its message is above.")
+        answers: dict[str, list[int]] = {}
+        while len(answers) < len(inputs["prompts"]):
+            name, written = self._written.get()
+            if written is None:
+                raise RuntimeError("vLLM failed; its message is above.")
+            answers[name] = written
         tokens = [answers[str(number)] for number in range(len(inputs["prompts"]))]
         return {"output_ids": tokens, "frame_times_s": inputs["frame_times_s"]}
 

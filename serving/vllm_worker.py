@@ -5,6 +5,7 @@ with it, and our code is laid over the checkpoint's, as everywhere: code from a 
 """
 
 import json
+import logging
 import os
 import tempfile
 import threading
@@ -26,6 +27,8 @@ from .engine import Job
 from .engine_worker import NO_TOP_K, Deliver, Fail, work
 from .hub_bundle import CHECKPOINT_FILES, lay_with_code
 from .vllm_preflight import check_folder, lora_rank
+
+logger = logging.getLogger(__name__)
 
 ADAPTER = "adapter"
 MOST_CLIPS = 16  # of each kind in one prompt
@@ -102,7 +105,8 @@ class VllmWriter:
                 self._take(wait=not self._engine.has_unfinished_requests())
                 for output in self._engine.step() if self._engine.has_unfinished_requests() else ():
                     self._deliver(output.request_id, list(output.outputs[0].token_ids), output.finished)
-        finally:
+        except Exception:
+            logger.exception("vLLM broke down")
             self._fail(None)
 
     def _take(self, *, wait: bool) -> None:
