@@ -72,6 +72,16 @@ class Writer(Protocol):
         ...
 
 
+def sampling(
+    usual: GenerationConfig, *, temperature: float | None = None, top_p: float | None = None
+) -> dict[str, Any]:
+    """How `Writer.add` is to choose tokens: what was asked for, and the checkpoint's settings where nothing was."""
+    if temperature is None:
+        temperature = (usual.temperature or 1.0) if usual.do_sample else 0.0
+    top_p = top_p if top_p is not None else (usual.top_p or 1.0)
+    return {"temperature": temperature, "top_p": top_p, "top_k": usual.top_k or NO_TOP_K}
+
+
 def work(connection: Connection, make_writer: Callable[[], Writer]) -> None:
     """The process's main function; ends when the other end of the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the gateway, which lets running answers finish
@@ -146,7 +156,8 @@ class Worker:
             return  # the client has left
         answer.prompt_tokens = prompt_tokens
         answer.max_new_tokens = self._room(prompt_tokens, job.max_new_tokens)
-        self._writer.add(name, prompt, max_new_tokens=answer.max_new_tokens, **self._sampling(job))
+        how = sampling(self._writer.generation_config, temperature=job.temperature, top_p=job.top_p)
+        self._writer.add(name, prompt, max_new_tokens=answer.max_new_tokens, **how)
         if name not in self._open:
             self._writer.cancel(name)  # it left while the prompt was prepared
 
@@ -159,15 +170,6 @@ class Worker:
                 f" {self._writer.max_context}. Send fewer frames or ask for a shorter answer."
             )
         return wanted or min(room, self._writer.generation_config.max_new_tokens or MAX_NEW_TOKENS)
-
-    def _sampling(self, job: Job) -> dict[str, Any]:
-        """What the job says, and the checkpoint's settings where it is silent."""
-        usual = self._writer.generation_config
-        temperature = job.temperature
-        if temperature is None:
-            temperature = (usual.temperature or 1.0) if usual.do_sample else 0.0
-        top_p = job.top_p if job.top_p is not None else (usual.top_p or 1.0)
-        return {"temperature": temperature, "top_p": top_p, "top_k": usual.top_k or NO_TOP_K}
 
     def _deliver(self, name: str, tokens: list[int], finished: bool) -> None:
         answer = self._open.get(name)

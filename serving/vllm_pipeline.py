@@ -6,7 +6,7 @@ from typing import Any
 from processing.pipeline_kocap import MAX_NEW_TOKENS
 
 from .engine import Job
-from .engine_worker import NO_TOP_K
+from .engine_worker import sampling
 from .vllm_worker import VllmWriter
 
 MAX_CONTEXT = 32_768  # or as much as the model can see
@@ -41,14 +41,8 @@ class VllmPipeline:
     def forward(self, inputs: dict, *, max_new_tokens: int | None = None, do_sample: bool | None = None) -> dict:
         """Write all captions of a batch."""
         usual = self._writer.generation_config
-        sampled = usual.do_sample if do_sample is None else do_sample
-        how = {"temperature": 0.0, "top_p": 1.0, "top_k": NO_TOP_K}
-        if sampled:
-            how = {
-                "temperature": usual.temperature or 1.0,
-                "top_p": usual.top_p or 1.0,
-                "top_k": usual.top_k or NO_TOP_K,
-            }
+        temperature = None if do_sample is None else (usual.temperature or 1.0) if do_sample else 0.0
+        how = sampling(usual, temperature=temperature)
         wanted = max_new_tokens or usual.max_new_tokens or MAX_NEW_TOKENS
         for number, (length, prompt) in enumerate(inputs["prompts"]):
             room = self._writer.max_context - length

@@ -117,6 +117,14 @@ def describe(page) -> str:
     return page.locator("#caption textarea").input_value()
 
 
+def begin_timeline(page, path: Path) -> None:
+    """Ask for a time line, and wait for its first part."""
+    upload(page, path)
+    page.get_by_role("tab", name="시간표").click()
+    page.locator("#make-timeline").click()
+    page.locator("#timeline tbody tr").first.wait_for()
+
+
 def test_a_caption_streams_in_plays_and_downloads(visit, captioner):
     page = visit()
     picture(page, "empty")
@@ -185,10 +193,7 @@ def slow_model(captioner) -> Iterator[None]:
 
 def test_stop_frees_the_model_for_the_next_visitor(visit, shots, slow_model):
     page = visit()
-    upload(page, shots)
-    page.get_by_role("tab", name="시간표").click()
-    page.locator("#make-timeline").click()
-    page.locator("#timeline tbody tr").first.wait_for()
+    begin_timeline(page, shots)
     page.locator("#stop").click()
     page.locator("#notice", has_text="멈추었습니다").wait_for()
     other = visit()
@@ -200,10 +205,7 @@ def test_stop_frees_the_model_for_the_next_visitor(visit, shots, slow_model):
 
 def test_another_clip_ends_what_runs_for_the_first(visit, shots, slow_model):
     page = visit()
-    upload(page, shots)
-    page.get_by_role("tab", name="시간표").click()
-    page.locator("#make-timeline").click()
-    page.locator("#timeline tbody tr").first.wait_for()
+    begin_timeline(page, shots)
     page.locator("#clip button[title='지우기']").last.click()
     page.locator("#timeline .empty").first.wait_for()
     upload(page, CLIP)
