@@ -4,6 +4,7 @@
     python caption.py a.mp4 b.mp4 --frames 16 --json > captions.jsonl
     python caption.py videos --out captions.jsonl --subtitles srt
     python caption.py videos --out captions.jsonl --engine vllm --batch-size 64     # where requirements-vllm.txt is
+    python caption.py videos --out captions.jsonl --ray     # on many machines, where requirements-ray.txt is
 
 Captions go to stdout, progress and problems to stderr. With --out, folders and patterns are captioned at full speed
 into a file of JSON lines; a run that was stopped or killed goes on when started again (docs/captioning.md). The exit
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from tqdm import tqdm
@@ -26,12 +27,12 @@ from corpus.clip_files import FoundClips, LeftOut, find_clips
 from corpus.records import CaptionFileError, read_rows
 from modeling.caption_lines import CaptionLine, CaptionSettings, caption_videos
 from modeling.caption_runs import caption_missing, count_lines
-from modeling.captioner import EMBEDDED_MODEL, describe_captioner, load_captioner, model_name
+from modeling.captioner import EMBEDDED_MODEL
 from modeling.clip_reading import Clip, usual_workers
 from modeling.subtitle_files import SubtitleFiles, SubtitleKind
-from processing.pipeline_kocap import KoCapPipeline
 from processing.video_errors_kocap import VideoError, VideoWarning
 from processing.vision_tokens_kocap import CAPTION_PROMPT
+from serving.caption_engines import Engine, load_engine
 
 Job = tuple[dict[str, Any], Callable[[Sequence[Clip]], Iterable[CaptionLine]]]  # for `caption_missing`
 NAMED = 5  # files that the summary names per code
@@ -52,23 +53,24 @@ def main(
     workers: Annotated[int, typer.Option(min=0, help="--out: 영상을 미리 읽을 프로세스 수")] = usual_workers(),
     subtitles: Annotated[SubtitleKind | None, typer.Option(help="--out: 영상 옆에 쓸 자막의 형식")] = None,
     engine: Annotated[
-        Literal["transformers", "vllm"],
-        typer.Option(help="--out: 설명을 쓰는 엔진; vllm은 requirements-vllm.txt의 환경에서"),
+        Engine, typer.Option(help="--out: 설명을 쓰는 엔진; vllm은 requirements-vllm.txt의 환경에서")
     ] = "transformers",
+    on_ray: Annotated[bool, typer.Option("--ray", help="--out: Ray 클러스터에서 (docs/captioning.md)")] = False,
 ) -> None:
     """영상을 보고 한국어로 자세히 설명합니다."""
     sys.stdout.reconfigure(errors="backslashreplace")  # a name that is not UTF-8; in JSON it comes back as it was
     logging.getLogger("transformers").setLevel(logging.ERROR)
     logging.getLogger("processing").setLevel(logging.ERROR)  # warnings about files are printed in Korean below
     settings = CaptionSettings(frames, scenes, max_new_tokens, prompt)
-    if out is None and subtitles:
-        stop("--subtitles에는 --out도 주세요.", "--subtitles needs --out.")
+    if out is None and (subtitles or on_ray):
+        stop("--subtitles와 --ray에는 --out도 주세요.", "--subtitles and --ray need --out.")
     try:
         if out is None:
             failed = caption_here(model, videos, settings, as_json=as_json)
         else:
             found = find(videos, out)
-            made_by, lines_of = caption_locally(model, settings, engine, batch_size=batch_size, workers=workers)
+            make = caption_on_cluster if on_ray else partial(caption_locally, workers=workers)
+            made_by, lines_of = make(model, settings, engine, batch_size=batch_size)
             run = caption_missing([Clip(path) for path in found.paths], out, made_by, lines_of, progress=BAR)
             failed = follow(run, out, SubtitleFiles(subtitles, found.paths) if subtitles else None)
             failed |= any(left_out.code.startswith("E_") for left_out in found.left_out)
@@ -84,8 +86,8 @@ def main(
 
 def caption_here(model: str, videos: Sequence[Path], settings: CaptionSettings, *, as_json: bool) -> bool:
     """Caption files one by one onto stdout; says whether one of them failed."""
-    pipe, clips, failed = load(model), [Clip(str(video)) for video in videos], False
-    lines = caption_videos(pipe, clips, settings, describe_captioner(pipe, model))
+    (pipe, made_by), clips, failed = load(model), [Clip(str(video)) for video in videos], False
+    lines = caption_videos(pipe, clips, settings, made_by)
     for captioned in tqdm(lines, total=len(clips), unit="clip", disable=len(clips) == 1, file=sys.stderr):
         line = captioned.line
         failed |= "error" in line
@@ -111,17 +113,27 @@ def find(videos: Sequence[Path], out: Path) -> FoundClips:
     return found
 
 
-def caption_locally(model: str, settings: CaptionSettings, engine: str, *, batch_size: int, workers: int) -> Job:
+def caption_locally(model: str, settings: CaptionSettings, engine: Engine, *, batch_size: int, workers: int) -> Job:
     """What every line says of where it comes from, and what makes the lines, in this process."""
-    if engine == "vllm":
-        pipe: Any = load_vllm(model, slots=batch_size)
-        made_by = {"model": model_name(model), "revision": pipe.revision}
-    else:
-        pipe = load(model)
-        made_by = describe_captioner(pipe, model)
+    pipe, made_by = load(model, engine, slots=batch_size)
     options = {"batch_size": batch_size, "workers": workers}
     lines_of = partial(caption_videos, pipe, settings=settings, made_by=made_by, **options)
     return {**made_by, "settings": settings.as_said(pipe.processor)}, lines_of
+
+
+def caption_on_cluster(model: str, settings: CaptionSettings, engine: Engine, *, batch_size: int) -> Job:
+    """The same on a Ray cluster."""
+    try:
+        from serving.caption_fleet import CaptionFleet  # where Ray is
+    except ImportError as error:
+        stop("Ray가 없습니다: pip install -r requirements-ray.txt", f"--ray needs Ray ({error}).")
+    try:
+        fleet = CaptionFleet(model, settings, engine, batch_size=batch_size)
+    except ConnectionError as error:
+        stop("Ray 클러스터에 연결할 수 없습니다. RAY_ADDRESS를 확인해 주세요.", str(error))
+    except (OSError, ValueError) as error:
+        stop(f"모델을 불러올 수 없습니다: {model}", str(error))
+    return fleet.made_by, fleet.caption
 
 
 def follow(run: Iterator[CaptionLine], out: Path, subtitles: SubtitleFiles | None) -> bool:
@@ -144,20 +156,10 @@ def follow(run: Iterator[CaptionLine], out: Path, subtitles: SubtitleFiles | Non
     return bool(failures) or any(problem.code.startswith("E_") for problem in problems)
 
 
-def load(model: str) -> KoCapPipeline:
-    """The model, or the end of the program."""
+def load(model: str, engine: Engine = "transformers", *, slots: int = 1) -> tuple[Any, dict[str, Any]]:
+    """The model and what lines say of it, or the end of the program."""
     try:
-        return load_captioner(model)
-    except OSError as error:
-        stop(f"모델을 불러올 수 없습니다: {model}", str(error))
-
-
-def load_vllm(model: str, *, slots: int) -> Any:
-    """vLLM with the model, or the end of the program."""
-    from serving.vllm_pipeline import VllmPipeline
-
-    try:
-        return VllmPipeline(model, slots=slots)
+        return load_engine(model, engine, slots=slots)
     except (OSError, ValueError) as error:
         stop(f"모델을 불러올 수 없습니다: {model}", str(error))
 

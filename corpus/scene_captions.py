@@ -115,16 +115,8 @@ def describe(scene: Scene) -> str:
     it can be seen, the season. The light, the weather once more and further scenery follow until it is long enough.
     """
     rng = np.random.default_rng([scene.seed, 2])
-    season = season_is_visible(scene)
-    # The clauses speak of trees, which the coast lacks; its dunes and cape still show the season.
-    season_in_opening = season and (scene.place in TREELESS or rng.uniform() < 0.5)
-    opening = _opening(rng, scene, season=season_in_opening)
-    camera = _pick(rng, CAMERA_CLAUSES[scene.camera]) + "고 있"
-    scenery = _scenery(rng, scene.place)
+    opening, camera, scenery, landmark, movers, air = _clauses(rng, scene)
     scenery, spare = scenery[:2], scenery[2:]
-    landmark = [_landmark_clause(rng, scene.landmark, _landmark_side(scene))] if scene.landmark else []
-    movers = _mover_clauses(rng, scene)
-    air = [_pick(rng, SEASON_CLAUSES[scene.season])] if season and not season_in_opening else []
 
     light = [_pick_new(rng, table, opening) for table in (TIME_CLAUSES[scene.time], WEATHER_CLAUSES[scene.weather])]
     extra = [*light, *spare[:1]]
@@ -135,7 +127,35 @@ def describe(scene: Scene) -> str:
         (air if clause in light else scenery).append(clause)
     scenery.sort(key=SCENERY[scene.place].index)  # in one order: a small model can tell what it has told
 
-    middle = _arrange(rng, scenery, landmark, movers, air)
+    return _compose(rng, opening, camera, scenery, landmark, movers, air)
+
+
+def describe_shortly(scene: Scene) -> str:
+    """Describe a scene in the same words without its scenery and light: every clause tells something of this scene."""
+    rng = np.random.default_rng([scene.seed, 4])
+    opening, camera, _, landmark, movers, air = _clauses(rng, scene)
+    return _compose(rng, opening, camera, [], landmark, movers, air)
+
+
+def _clauses(
+    rng: np.random.Generator, scene: Scene
+) -> tuple[str, str, list[str], list[str], list[str], list[str]]:
+    """The opening; the clauses of the camera, all scenery, the landmark, the movers and the season."""
+    season = season_is_visible(scene)
+    # The clauses speak of trees, which the coast lacks; its dunes and cape still show the season.
+    season_in_opening = season and (scene.place in TREELESS or rng.uniform() < 0.5)
+    opening = _opening(rng, scene, season=season_in_opening)
+    camera = _pick(rng, CAMERA_CLAUSES[scene.camera]) + "고 있"
+    scenery = _scenery(rng, scene.place)
+    landmark = [_landmark_clause(rng, scene.landmark, _landmark_side(scene))] if scene.landmark else []
+    movers = _mover_clauses(rng, scene)
+    air = [_pick(rng, SEASON_CLAUSES[scene.season])] if season and not season_in_opening else []
+    return opening, camera, scenery, landmark, movers, air
+
+
+def _compose(rng: np.random.Generator, opening: str, camera: str, *parts: list[str]) -> str:
+    """The text: clauses in some order, the camera's among them, joined to sentences."""
+    middle = _arrange(rng, *parts)
     middle.insert(int(rng.choice([0, len(middle) // 2, len(middle), len(middle)])), camera)
     return " ".join([opening, *_sentences(rng, middle)])
 

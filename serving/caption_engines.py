@@ -1,0 +1,27 @@
+"""One call from the name of an engine to something that captions batches of clips, in this process."""
+
+from typing import Any, Literal
+
+from modeling.captioner import describe_captioner, load_captioner, model_name
+
+Engine = Literal["transformers", "vllm"]
+
+
+def load_engine(model: str, engine: Engine, *, slots: int) -> tuple[Any, dict[str, Any]]:
+    """A pipeline for `caption_videos`, and what its lines say of where they come from: `model` and `revision`.
+
+    Args:
+        model: Checkpoint or adapter, folder or Hub id.
+        slots: vLLM: captions at the same time.
+
+    Raises:
+        OSError: If there is no such folder or repository.
+        ValueError: If vLLM is not here, or cannot serve it; the message says why.
+    """
+    if engine == "vllm":
+        from .vllm_pipeline import VllmPipeline  # loads half of the gateway
+
+        vllm = VllmPipeline(model, slots=slots)
+        return vllm, {"model": model_name(model), "revision": vllm.revision}
+    pipe = load_captioner(model)
+    return pipe, describe_captioner(pipe, model)

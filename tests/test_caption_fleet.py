@@ -1,0 +1,47 @@
+"""caption.py on a Ray cluster of two machines, one of whose workers is killed."""
+
+import os
+import subprocess
+import sys
+
+import psutil
+import pytest
+from ray.cluster_utils import Cluster
+from test_caption import run_caption
+from test_caption_folders import ROOT, SHORT, make_clips, read, start_until
+
+pytestmark = pytest.mark.slow
+NODE = {"num_cpus": 2, "object_store_memory": 100 << 20}
+
+
+@pytest.fixture
+def cluster():
+    cluster = Cluster(initialize_head=True, head_node_args=NODE)
+    try:
+        cluster.add_node(**NODE)
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def test_every_clip_is_captioned_once_though_a_worker_is_killed(cluster, tmp_path):
+    folder, path = tmp_path / "clips", tmp_path / "captions.jsonl"
+    names = make_clips(folder, 12)
+    command = [sys.executable, "caption.py", folder, "--out", path, "--batch-size", "2", *SHORT]
+    with start_until([*command, "--ray"], path, 2, env=os.environ | {"RAY_ADDRESS": cluster.address}) as run:
+        killed = [
+            process for process in psutil.Process().children(recursive=True) if "CaptionActor" in process.cmdline()[0]
+        ]
+        killed[0].kill()
+        told = run.stderr.read().decode()
+    assert len(path.read_bytes().splitlines()) == len(names), told
+    rows = read(path)
+    assert sorted(rows) == names
+    assert run.returncode == 1, told
+    assert rows["깨진.mp4"]["error"]["code"] == "E_NOT_VIDEO"
+    before = path.read_bytes()
+    alone = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)  # without Ray: the same run, and done
+    assert alone.returncode == 1, alone.stderr
+    assert path.read_bytes() == before
+    caption = run_caption(folder / "3.mp4", *SHORT).stdout.strip()
+    assert rows["3.mp4"]["caption"] == caption
