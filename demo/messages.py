@@ -26,6 +26,12 @@ def bilingual(korean: str, english: str) -> str:
     )
 
 
+QUEUE_FULL = bilingual(
+    "[E_BUSY] 지금은 이용하는 분이 많아 더 기다릴 자리가 없습니다. 잠시 뒤에 다시 눌러 주세요.",
+    "E_BUSY: the queue is full. Try again in a moment.",
+)
+
+
 class UserError(gr.Error):
     """A message for the visitor, ready to be shown."""
 

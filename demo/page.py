@@ -14,7 +14,8 @@ from .actions import NO_ANSWERS, NO_CAPTION, NO_COMPARISON, NO_TIMELINE, Actions
 from .api import Api
 from .captioners import Captioner
 from .limits import UploadLimits
-from .page_head import LANGUAGE_SCRIPT, PageHead
+from .messages import QUEUE_FULL
+from .page_head import LANGUAGE_SCRIPT, PageHead, full_queue_script
 from .settings import HOTTEST, MOST_FRAMES, MOST_TOKENS
 from .texts import I18N, TEXTS, both
 from .texts import label as t
@@ -109,7 +110,7 @@ def launch_options(limits: UploadLimits) -> dict[str, Any]:
         ).set(  # dark enough for white letters
             button_primary_background_fill="*primary_700", button_primary_background_fill_hover="*primary_800"
         ),
-        "app_kwargs": {"middleware": [Middleware(PageHead, LANGUAGE_SCRIPT + _style())]},
+        "app_kwargs": {"middleware": [Middleware(PageHead, _head())]},
         "i18n": I18N,
         "footer_links": ["api", "gradio", "settings"],
         "max_file_size": f"{limits.max_file_mb}mb",
@@ -120,8 +121,8 @@ def launch_options(limits: UploadLimits) -> dict[str, Any]:
     }
 
 
-def _style() -> str:
-    return f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
+def _head() -> str:
+    return f"{LANGUAGE_SCRIPT}{full_queue_script(QUEUE_FULL)}<style>{STYLE.read_text(encoding='utf-8')}</style>"
 
 
 def _when(event: Callable, action: Callable, inputs: list, outputs: list, *, js: str | None = None) -> Any:

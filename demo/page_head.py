@@ -1,8 +1,10 @@
-"""What must stand in the page before Gradio's own scripts run: the language, and the style sheet.
+"""What must stand in the page before Gradio's own scripts run: the language, what a full queue says, the style sheet.
 
 Gradio adds `head=` and `css=` when its scripts have already asked the browser for its language, and prefixes every
 selector of `css=`, also those that begin with `html`.
 """
+
+import json
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,6 +17,23 @@ LANGUAGE_SCRIPT = """<script>
   document.documentElement.lang = lang;
   document.documentElement.dataset.lang = lang;
 })();
+</script>"""
+
+
+def full_queue_script(message: str) -> str:
+    """Have the page say `message`, HTML, where Gradio's own English sentence about a full queue would stand.
+
+    Gradio's page says that sentence for a 503, and for other codes what the answer says.
+    """
+    return f"""<script>
+(() => {{
+  const fetchIt = window.fetch;
+  window.fetch = async (...request) => {{
+    const answer = await fetchIt(...request);
+    const isFull = answer.status === 503 && /\\/queue\\/join(\\?|$)/.test(answer.url);
+    return isFull ? new Response({json.dumps(json.dumps({"detail": message}))}, {{ status: 429 }}) : answer;
+  }};
+}})();
 </script>"""
 
 

@@ -183,6 +183,17 @@ def test_a_bad_file_is_explained_and_the_next_one_works(visit, tmp_path):
     assert "E_NOT_VIDEO" not in page.locator("#notice").inner_text()
 
 
+def test_a_full_queue_is_told_in_both_languages(visit):
+    page = visit()
+    upload(page, CLIP)
+    page.route("**/queue/join*", lambda route: route.fulfill(status=503, json={"detail": "Queue is full."}))
+    page.locator("#describe").click()
+    told = page.get_by_text("더 기다릴 자리가 없습니다")
+    told.wait_for()
+    assert "the queue is full" in page.locator("body").inner_text()
+    assert "currently busy" not in page.locator("body").inner_text()
+
+
 @pytest.fixture
 def slow_model(captioner) -> Iterator[None]:
     """A model that takes its time over every token, so that a page on a busy machine is not overtaken by it."""
