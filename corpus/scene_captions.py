@@ -137,9 +137,7 @@ def describe_shortly(scene: Scene) -> str:
     return _compose(rng, opening, camera, [], landmark, movers, air)
 
 
-def _clauses(
-    rng: np.random.Generator, scene: Scene
-) -> tuple[str, str, list[str], list[str], list[str], list[str]]:
+def _clauses(rng: np.random.Generator, scene: Scene) -> tuple[str, str, list[str], list[str], list[str], list[str]]:
     """The opening; the clauses of the camera, all scenery, the landmark, the movers and the season."""
     season = season_is_visible(scene)
     # The clauses speak of trees, which the coast lacks; its dunes and cape still show the season.

@@ -101,9 +101,7 @@ def read_row(row: dict[str, Any], *, processor: KoCapVideoProcessor, look: dict[
 class CaptionActor:
     """The model in a process of its own, on a GPU where the cluster has some."""
 
-    def __init__(
-        self, model: str, engine: Engine, settings: CaptionSettings, made_by: dict[str, Any], batch_size: int
-    ):
+    def __init__(self, model: str, engine: Engine, settings: CaptionSettings, made_by: dict[str, Any], batch_size: int):
         _be_quiet()
         pipe, own = load_engine(model, engine, slots=batch_size)
         if any(made_by[name] != value for name, value in own.items()):

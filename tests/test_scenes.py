@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from corpus.scene_attributes import SPEED_FORMS, key_of, named_attributes
-from corpus.scene_captions import describe, describe_briefly, season_is_visible
+from corpus.scene_captions import describe, describe_briefly, describe_shortly, season_is_visible
 from corpus.scene_finish import CLEAN
 from corpus.scene_korean import adnominal, final_consonant, linking, polite, with_particle
 from corpus.scene_movers import mover_x
@@ -79,9 +79,15 @@ def test_captions_name_the_scenes_facts_and_nothing_else(scenes, captions):
         assert named_attributes(caption) == truth(scene), caption
 
 
-def test_brief_captions_name_the_same_facts(scenes):
+@pytest.mark.parametrize("write", [describe_shortly, describe_briefly])
+def test_short_captions_name_the_same_facts(scenes, write):
     for scene in scenes:
-        assert named_attributes(describe_briefly(scene)) == truth(scene)
+        assert named_attributes(write(scene)) == truth(scene)
+
+
+def test_short_descriptions_read_like_captions(scenes):
+    for text in map(describe_shortly, scenes):
+        assert 60 <= len(text) <= 330 and text.endswith("니다.") and "  " not in text and "[" not in text, text
 
 
 def test_text_without_facts_names_nothing():

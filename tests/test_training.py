@@ -13,14 +13,14 @@ from safetensors import safe_open
 from small_models import small_processor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from corpus.scene_captions import describe, describe_briefly
+from corpus.scene_captions import describe, describe_briefly, describe_shortly
 from corpus.scene_values import Place
 from corpus.scenes import HELD_OUT_SEED, sample_scene
 from processing.vision_tokens_kocap import CAPTION_PROMPT
 from training.collator import IGNORED, CaptionCollator
 from training.loss_curve import plot_run
 from training.run_settings import SettingsError
-from training.scene_clips import BRIEF_PROMPT, CAMERA_PROMPT, SceneClips
+from training.scene_clips import BRIEF_PROMPT, SHORT_PROMPT, SceneClips
 from training.tiny_model import SPECIAL_TOKENS, train_tokenizer
 from training.tiny_recipe import list_phases, read_recipe
 from training.tower_pretraining import SceneFrames, list_facts
@@ -54,12 +54,14 @@ def test_clips_are_what_the_collator_takes():
 
 
 def test_short_answers_come_first():
-    clips = SceneClips(60, num_frames=1, image_size=8, short_share=(1.0, 0.0))
+    clips = SceneClips(60, num_frames=2, short_frames=1, image_size=8, short_share=(1.0, 0.0))
     prompts = [said(clips[index])[0] for index in range(60)]
     assert prompts[:20].count(CAPTION_PROMPT) + 5 < prompts[-20:].count(CAPTION_PROMPT)
-    brief, camera = (clips[prompts.index(prompt)] for prompt in (BRIEF_PROMPT, CAMERA_PROMPT))
-    assert said(brief)[1] == describe_briefly(sample_scene(brief["seed"]))
-    assert said(camera)[1] == sample_scene(camera["seed"]).camera
+    answers = {CAPTION_PROMPT: describe, BRIEF_PROMPT: describe_briefly, SHORT_PROMPT: describe_shortly}
+    for prompt, write in answers.items():
+        clip = clips[prompts.index(prompt)]
+        assert said(clip)[1] == write(sample_scene(clip["seed"]))
+        assert len(clip["frames"]) == len(clip["times_s"]) == (2 if prompt == CAPTION_PROMPT else 1)
 
 
 def test_no_training_seed_is_held_out():
@@ -111,10 +113,8 @@ def test_phases_share_no_scene_and_go_on_where_the_frames_ended():
         "10",
         "--fact_clips",
         "16",
-        "--camera_clips",
-        "5",
         "--clips",
-        "14",
+        "19",
         "--first_seed",
         "100",
         "--batch_size",
@@ -125,22 +125,21 @@ def test_phases_share_no_scene_and_go_on_where_the_frames_ended():
     seen = {phase: [clips[index] for index in range(len(clips))] for phase, clips in phases.items()}
     assert [clip["seed"] for clips in seen.values() for clip in clips] == list(range(110, 145))
     asked = {phase: {said(clip)[0] for clip in clips} for phase, clips in seen.items()}
-    assert list(asked) == ["facts", "camera", "captions"]
-    assert asked["facts"] == {BRIEF_PROMPT}  # it can't compare frames before it can speak
-    assert asked["camera"] == {CAMERA_PROMPT}
-    assert CAPTION_PROMPT in asked["captions"]
+    assert list(asked) == ["facts", "captions"]
+    assert asked["facts"] == {BRIEF_PROMPT}
+    assert {CAPTION_PROMPT, SHORT_PROMPT} <= asked["captions"]
 
 
 def test_left_out_places_are_shown_in_no_phase():
     without = ("기찻길", "성곽")
-    flags = ["--without_places", "기찻길, 성곽", "--frames", "60", "--fact_clips", "60", "--camera_clips", "40"]
+    flags = ["--without_places", "기찻길, 성곽", "--frames", "60", "--fact_clips", "60"]
     run = read_recipe([*flags, "--clips", "50", "--first_seed", "100"], from_nothing=True)
     frames = SceneFrames([], count=60, first_seed=100, image_size=8, without=run.left_out)
     phases = [frames, *list_phases(run, num_frames=2, image_size=8).values()]
     seeds = [seed for clips in phases for seed in clips.seeds]
     # All others from the first seed on, each once: what a phase leaves the next one goes on with.
     others = (seed for seed in range(100, 100 + 2 * len(seeds)) if sample_scene(seed).place not in without)
-    assert seeds == list(itertools.islice(others, 210))
+    assert seeds == list(itertools.islice(others, 170))
     assert {sample_scene(seed).place for seed in seeds} == set(Place).difference(without)
     assert phases[-1][3]["seed"] == phases[-1].seeds[3]
     facts = list_facts(0, 300, 1, without=without)
@@ -178,7 +177,7 @@ def test_train_makes_a_checkpoint_and_goes_on_from_it(tmp_path):
         "0",
     ]
     first, second = tmp_path / "first", tmp_path / "second"
-    from_nothing = [*command, "--frames", "32", "--fact_clips", "32", "--camera_clips", "64", "--output", str(first)]
+    from_nothing = [*command, "--frames", "32", "--fact_clips", "32", "--output", str(first)]
     subprocess.run(from_nothing, cwd=ROOT, check=True, capture_output=True, timeout=500)
     assert {"model.safetensors", "config.json", "processor_config.json", "training.png"} <= {
         p.name for p in first.iterdir()

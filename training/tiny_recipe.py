@@ -5,8 +5,8 @@
     python train.py --preset tiny --output NEW --model checkpoints/kocap-tiny --clips 20000     # learns more
     python train.py --preset tiny --output NEW --without_places "기찻길,성곽"      # places that it never sees
 
-Everything trains. First the tower names what single frames show, then the whole model lists what clips show, tells how
-the camera moves, and captions.
+Everything trains. First the tower names what single frames show, then the whole model lists what clips show, and at
+last it describes them, shortly at first.
 """
 
 import logging
@@ -25,7 +25,6 @@ from transformers import (
     set_seed,
 )
 
-from corpus.scene_captions import describe, describe_briefly
 from corpus.scene_values import Place
 from corpus.scenes import sample_scene, scene_seeds
 from processing.vision_tokens_kocap import CAPTION_PROMPT, SYSTEM_PROMPT
@@ -34,7 +33,7 @@ from .collator import CaptionCollator
 from .loss_curve import plot_run
 from .run_settings import RunSettings, SettingsError
 from .run_start import find_checkpoint, is_finished, mark_finished, read_finished
-from .scene_clips import BRIEF_PROMPT, CAMERA_PROMPT, SceneClips
+from .scene_clips import ANSWERS, BRIEF_PROMPT, SceneClips
 from .scene_watch import SceneWatch
 from .tiny_model import build_tiny, train_tokenizer
 from .tower_pretraining import FrameClassifier, FrameCollator, SceneFrames, list_facts
@@ -43,7 +42,7 @@ from .trainer import CarefulTrainer, KoCapTrainer
 logger = logging.getLogger(__name__)
 
 WEIGHTS = "phase.safetensors"  # of the whole model after a phase, in float32
-BATCHES = {"frames": 1, "facts": 1, "camera": 8, "captions": 1}  # clips a step, in batches: two frames take less
+FIRST_SHORT_SHARE = 0.9  # of descriptions
 WATCHED = {"facts": BRIEF_PROMPT, "captions": CAPTION_PROMPT}  # what is asked of held-out scenes on the way
 
 
@@ -59,14 +58,12 @@ class TinyRecipe:
         default=None,
         metadata={"help": "Clips of which it then lists the facts; default: 46000, none with --model."},
     )
-    camera_clips: int | None = field(
-        default=None,
-        metadata={"help": "Scenes of which it tells only the camera's motion; default: 16000, none with --model."},
-    )
-    clips: int = field(default=30_000, metadata={"help": "Clips to describe at last, each once."})
-    batch_size: int = field(default=16, metadata={"help": "Clips per step; more where answers are short."})
+    clips: int = field(default=60_000, metadata={"help": "Clips to describe at last, each once."})
+    batch_size: int = field(default=16, metadata={"help": "Clips per step."})
     learning_rate: float = field(default=1.5e-3, metadata={"help": "Peak learning rate (warm-up, then cosine)."})
-    short_share: float = field(default=0.2, metadata={"help": "Share of short answers among the captions."})
+    short_share: float = field(
+        default=0.25, metadata={"help": "Share of short answers among the last captions; it falls from 0.9."}
+    )
     first_seed: int = field(default=0, metadata={"help": "Seed of the first scene."})
     workers: int = field(default=1, metadata={"help": "Processes that draw scenes."})
     seed: int = field(default=0, metadata={"help": "Seed of the weights."})
@@ -113,7 +110,7 @@ def read_recipe(flags: Sequence[str], *, from_nothing: bool) -> TinyRecipe:
             f"unknown setting {unknown[0]}; the tiny recipe takes {names}",
             f"알 수 없는 설정입니다: {unknown[0]}. tiny 프리셋에서는 {names}만 쓸 수 있습니다.",
         )
-    for name, count in {"frames": 36_000, "fact_clips": 46_000, "camera_clips": 16_000}.items():
+    for name, count in {"frames": 36_000, "fact_clips": 46_000}.items():
         if getattr(recipe, name) is None:
             setattr(recipe, name, count if from_nothing else 0)
     return recipe
@@ -126,28 +123,26 @@ def start(run: TinyRecipe, model: str | None):
             model
         )
     scenes = [sample_scene(seed) for seed in run.scenes(run.first_seed, 5_000)]
-    texts = [text for scene in scenes for text in (describe(scene), describe_briefly(scene))]
-    return build_tiny(train_tokenizer([*texts, *[CAPTION_PROMPT, BRIEF_PROMPT, CAMERA_PROMPT, SYSTEM_PROMPT] * 1_000]))
+    texts = [write(scene) for scene in scenes for write in ANSWERS.values()]
+    return build_tiny(train_tokenizer([*texts, *[*ANSWERS, SYSTEM_PROMPT] * 1_000]))
 
 
 def list_phases(run: TinyRecipe, num_frames: int, image_size: int) -> dict[str, SceneClips]:
-    """Clips in the order of training, no scene twice: lists of facts, the camera's motion from two frames, captions.
+    """Clips in the order of training, no scene twice: lists of facts, then descriptions.
 
-    Every word of a list depends on the video, so lists teach to look several times faster than captions do. A language
-    model that cannot speak yet does not learn to compare frames, and in a caption the camera's motion is one word in
-    fifty; so it is asked for by itself, after the lists.
+    Every word of a list depends on the video, so lists teach to look several times faster than captions do. But who can
+    list what a clip shows has not yet learned to look there from within a sentence: short descriptions teach that.
     """
     wanted = {
-        "facts": (run.fact_clips, {"num_frames": num_frames // 2, "short_share": (1.0, 1.0), "camera_share": 0.0}),
-        "camera": (run.camera_clips, {"ends_only": True, "short_share": (1.0, 1.0), "camera_share": 1.0}),
-        "captions": (run.clips, {"short_share": (run.short_share, run.short_share)}),
+        "facts": (run.fact_clips, {"short_share": (1.0, 1.0), "list_share": 1.0}),
+        "captions": (run.clips, {"short_share": (FIRST_SHORT_SHARE, run.short_share)}),
     }
-    common = {"num_frames": num_frames, "image_size": image_size, "without": run.left_out}
+    common = {"num_frames": num_frames, "short_frames": num_frames // 2, "image_size": image_size}
     phases: dict[str, SceneClips] = {}
     first_seed = run.scenes(run.first_seed, run.frames)[-1] + 1 if run.frames else run.first_seed
     for phase, (count, options) in wanted.items():
         if count:
-            options = common | {"block": run.batch_size * BATCHES[phase]} | options
+            options = {"block": run.batch_size, "without": run.left_out} | common | options
             phases[phase] = SceneClips(count, first_seed=first_seed, **options)
             first_seed = phases[phase].seeds[-1] + 1
     return phases
@@ -200,7 +195,7 @@ def _phases(run: TinyRecipe, settings: RunSettings, model, processor, folder: Pa
             facts = list_facts(**shown)
             return CarefulTrainer(
                 model=FrameClassifier(model.model.vision_tower, len(facts)),
-                args=_arguments(run, folder / "frames", batch_size=BATCHES["frames"] * run.batch_size),
+                args=_arguments(run, folder / "frames"),
                 train_dataset=SceneFrames(facts, count=run.frames, image_size=image_size, **shown),
                 data_collator=FrameCollator(processor),
             )
@@ -209,11 +204,12 @@ def _phases(run: TinyRecipe, settings: RunSettings, model, processor, folder: Pa
     for phase, clips in list_phases(run, num_frames, image_size).items():
         # While it learns to look, a falling learning rate stops it too early: place stayed at chance.
         schedule = "cosine" if phase == "captions" else "constant_with_warmup"
-        arguments = _arguments(run, folder / phase, batch_size=BATCHES[phase] * run.batch_size, schedule=schedule)
+        arguments = _arguments(run, folder / phase, schedule=schedule)
         watch = []
-        if settings.watch_every and phase in WATCHED:
-            shown = {"num_frames": clips.num_frames, "without": run.left_out}
-            watch = [SceneWatch(processor, every=settings.watch_every, prompt=WATCHED[phase], **shown)]
+        if settings.watch_every:
+            prompt = WATCHED[phase]
+            shown = {"num_frames": clips.frames_for(prompt), "without": run.left_out}
+            watch = [SceneWatch(processor, every=settings.watch_every, prompt=prompt, **shown)]
         yield (
             phase,
             partial(
@@ -227,12 +223,12 @@ def _phases(run: TinyRecipe, settings: RunSettings, model, processor, folder: Pa
         )
 
 
-def _arguments(run: TinyRecipe, folder: Path, *, batch_size: int, schedule: str = "cosine") -> TrainingArguments:
+def _arguments(run: TinyRecipe, folder: Path, *, schedule: str = "cosine") -> TrainingArguments:
     has_bf16 = torch.backends.cpu.get_cpu_capability() == "AVX512"  # without it, bfloat16 is 150 times slower
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,
-        per_device_train_batch_size=batch_size,
+        per_device_train_batch_size=run.batch_size,
         learning_rate=run.learning_rate,
         lr_scheduler_type=schedule,
         warmup_steps=100,
@@ -240,7 +236,7 @@ def _arguments(run: TinyRecipe, folder: Path, *, batch_size: int, schedule: str 
         max_grad_norm=1.0,
         bf16=torch.cuda.is_available() or has_bf16,
         use_cpu=not torch.cuda.is_available(),
-        train_sampling_strategy="sequential",  # scenes are in no order; brief answers must come first
+        train_sampling_strategy="sequential",  # scenes are in no order; short answers must come first
         dataloader_num_workers=run.workers,
         remove_unused_columns=False,
         label_names=["labels"],
