@@ -7,11 +7,10 @@ import sys
 import psutil
 import pytest
 from ray.cluster_utils import Cluster
-from test_caption import run_caption
 from test_caption_folders import ROOT, SHORT, make_clips, read, start_until
 
 pytestmark = pytest.mark.slow
-NODE = {"num_cpus": 2, "object_store_memory": 100 << 20}
+NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 
 
 @pytest.fixture
@@ -39,9 +38,8 @@ def test_every_clip_is_captioned_once_though_a_worker_is_killed(cluster, tmp_pat
     assert sorted(rows) == names
     assert run.returncode == 1, told
     assert rows["깨진.mp4"]["error"]["code"] == "E_NOT_VIDEO"
-    before = path.read_bytes()
-    alone = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)  # without Ray: the same run, and done
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for line in lines if b"3.mp4" not in line))
+    alone = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)  # without Ray: the same run goes on
     assert alone.returncode == 1, alone.stderr
-    assert path.read_bytes() == before
-    caption = run_caption(folder / "3.mp4", *SHORT).stdout.strip()
-    assert rows["3.mp4"]["caption"] == caption
+    assert read(path) == rows
