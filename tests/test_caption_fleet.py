@@ -23,15 +23,17 @@ def cluster():
         cluster.shutdown()
 
 
+def called(process: psutil.Process) -> str:
+    return " ".join(process.info["cmdline"] or [])  # None where it has just ended
+
+
 def test_every_clip_is_captioned_once_though_a_worker_is_killed(cluster, tmp_path):
     folder, path = tmp_path / "clips", tmp_path / "captions.jsonl"
-    names = make_clips(folder, 12)
+    names = make_clips(folder, 20)
     command = [sys.executable, "caption.py", folder, "--out", path, "--batch-size", "2", *SHORT]
     with start_until([*command, "--ray"], path, 2, env=os.environ | {"RAY_ADDRESS": cluster.address}) as run:
-        killed = [
-            process for process in psutil.Process().children(recursive=True) if "CaptionActor" in process.cmdline()[0]
-        ]
-        killed[0].kill()
+        captioners = [process for process in psutil.process_iter(["cmdline"]) if "CaptionActor" in called(process)]
+        captioners[0].kill()
         told = run.stderr.read().decode()
     assert len(path.read_bytes().splitlines()) == len(names), told
     rows = read(path)
