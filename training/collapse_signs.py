@@ -89,13 +89,13 @@ class Limits:
             a good one, and a healthy run passes it late.
         least_unique: As in a score report.
         more_repetition: Of a caption's 4-grams, above what references repeat. Three times a score report's: a model
-            half-way through its training says a thing twice (an earlier kocap-tiny repeated 0.17), a loop fills a caption.
+            half-way through its training says a thing twice (kocap-tiny as it is repeats 0.17), a loop fills a caption.
         blind: Nats per token that count as no dependence on the video: when the interval is all below it, or the value
             is and the interval reaches down to 0. Over a caption of 402 tokens (AI-Hub's mean) it is 8 nats; knowing
-            place, time of day and weather saves more. An earlier kocap-tiny had 0.35 on drawn scenes, and kept 0.008 when it
-            went on with videos shuffled.
+            place, time of day and weather saves more. kocap-tiny has 0.35 on drawn scenes, and keeps 0.008 when it goes
+            on with videos shuffled.
         faded: Share of its best value so far that dependence must keep.
-        lost: Share of it below which sight counts as lost. That kocap-tiny with videos shuffled: 0.04 after 16 steps.
+        lost: Share of it below which sight counts as lost. kocap-tiny with videos shuffled: 0.04 after 16 steps.
         persistent: Looks in a row with a serious alarm after which a run is hopeless. One look may have had bad luck.
     """
 
