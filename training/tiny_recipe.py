@@ -62,7 +62,8 @@ class TinyRecipe:
     batch_size: int = field(default=16, metadata={"help": "Clips per step."})
     learning_rate: float = field(default=1.5e-3, metadata={"help": "Peak learning rate (warm-up, then cosine)."})
     short_share: float = field(
-        default=0.25, metadata={"help": "Share of short answers among the last captions; it falls from 0.9."}
+        default=0.25,
+        metadata={"help": f"Share of short answers among the last captions; it falls from {FIRST_SHORT_SHARE}."},
     )
     first_seed: int = field(default=0, metadata={"help": "Seed of the first scene."})
     workers: int = field(default=1, metadata={"help": "Processes that draw scenes."})
@@ -137,13 +138,18 @@ def list_phases(run: TinyRecipe, num_frames: int, image_size: int) -> dict[str, 
         "facts": (run.fact_clips, {"short_share": (1.0, 1.0), "list_share": 1.0}),
         "captions": (run.clips, {"short_share": (FIRST_SHORT_SHARE, run.short_share)}),
     }
-    common = {"num_frames": num_frames, "short_frames": num_frames // 2, "image_size": image_size}
+    common = {
+        "num_frames": num_frames,
+        "short_frames": num_frames // 2,
+        "image_size": image_size,
+        "block": run.batch_size,
+        "without": run.left_out,
+    }
     phases: dict[str, SceneClips] = {}
     first_seed = run.scenes(run.first_seed, run.frames)[-1] + 1 if run.frames else run.first_seed
     for phase, (count, options) in wanted.items():
         if count:
-            options = {"block": run.batch_size, "without": run.left_out} | common | options
-            phases[phase] = SceneClips(count, first_seed=first_seed, **options)
+            phases[phase] = SceneClips(count, first_seed=first_seed, **common, **options)
             first_seed = phases[phase].seeds[-1] + 1
     return phases
 
