@@ -32,7 +32,7 @@ from modeling.clip_reading import Clip, usual_workers
 from modeling.subtitle_files import SubtitleFiles, SubtitleKind
 from processing.video_errors_kocap import VideoError, VideoWarning
 from processing.vision_tokens_kocap import CAPTION_PROMPT
-from serving.caption_engines import Engine, load_engine
+from serving.caption_engines import Engine, EngineError, load_engine
 
 Job = tuple[dict[str, Any], Callable[[Sequence[Clip]], Iterable[CaptionLine]]]  # for `caption_missing`
 NAMED = 5  # files that the summary names per code
@@ -76,6 +76,8 @@ def main(
             failed |= any(left_out.code.startswith("E_") for left_out in found.left_out)
     except CaptionFileError as error:
         stop(error.message_ko, str(error))
+    except EngineError as error:
+        stop(error.message_ko, str(error), exit_code=1)
     except KeyboardInterrupt:
         tqdm.write("멈추었습니다. 같은 명령을 다시 실행하면 이어서 합니다.\n  Stopped.", file=sys.stderr)
         sys.stderr.flush()
@@ -175,10 +177,10 @@ def tell(video: str | Path, odd: VideoError | VideoWarning | LeftOut) -> None:
     tqdm.write(f"{video}: [{odd.code}] {odd.message_ko}\n  {odd}", file=sys.stderr)
 
 
-def stop(korean: str, english: str) -> NoReturn:
-    """End the program before anything was tried."""
+def stop(korean: str, english: str, *, exit_code: int = 2) -> NoReturn:
+    """End the program, by default before anything was tried."""
     typer.echo(f"{korean}\n  {english}", err=True)
-    raise typer.Exit(2)
+    raise typer.Exit(exit_code)
 
 
 if __name__ == "__main__":

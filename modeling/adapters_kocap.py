@@ -3,8 +3,9 @@
 from torch import nn
 from transformers.utils import is_peft_available
 
+from .revisions_kocap import hub_arguments
+
 MAGNITUDE = ".lora_magnitude_vector"
-HUB_ARGUMENTS = ("revision", "subfolder", "cache_dir", "token", "local_files_only")
 
 
 def load_magnitudes(model: nn.Module, adapter: str, adapter_name: str, adapter_kwargs: dict) -> set[str]:
@@ -16,7 +17,7 @@ def load_magnitudes(model: nn.Module, adapter: str, adapter_name: str, adapter_k
     Returns:
         Names of the parameters that were set.
     """
-    hub = {name: adapter_kwargs[name] for name in HUB_ARGUMENTS if adapter_kwargs.get(name) is not None}
+    hub = hub_arguments(adapter_kwargs, "revision", "subfolder")
     loaded = set()
     if is_peft_available():  # importing it takes seconds, and few checkpoints are adapters
         from peft.utils.save_and_load import load_peft_weights

@@ -11,6 +11,11 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_ARGUMENTS = ("cache_dir", "local_files_only", "token")
 
 
+def hub_arguments(kwargs: dict, *more: str) -> dict:
+    """Those of `from_pretrained`'s arguments that say how to download, and `more`; without those that are None."""
+    return {name: kwargs[name] for name in (*HUB_ARGUMENTS, *more) if kwargs.get(name) is not None}
+
+
 def pinned_base_revision(kwargs: dict) -> str | None:
     """The commit an adapter pins for its base, when Auto classes load the base in the adapter's name.
 
@@ -25,8 +30,7 @@ def pinned_base_revision(kwargs: dict) -> str | None:
     source = adapter.get("_adapter_model_path")
     if source is None or kwargs.get("revision") not in (None, "main"):
         return None
-    hub = {name: kwargs[name] for name in HUB_ARGUMENTS if kwargs.get(name) is not None}
-    path = find_adapter_config_file(source, revision=adapter.get("revision"), **hub)
+    path = find_adapter_config_file(source, revision=adapter.get("revision"), **hub_arguments(kwargs))
     if path is None:
         return None
     pinned = json.loads(Path(path).read_text(encoding="utf-8")).get("revision") or ""

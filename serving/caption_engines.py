@@ -7,6 +7,16 @@ from modeling.captioner import describe_captioner, load_captioner, model_name
 Engine = Literal["transformers", "vllm"]
 
 
+class EngineError(RuntimeError):
+    """What writes captions broke down in the middle of a run; says why. The run goes on when started again."""
+
+    code = "E_ENGINE"
+    message_ko = "설명을 쓰던 엔진이 멈추었습니다. 까닭을 없앤 뒤 같은 명령을 다시 실행하면 이어서 합니다."
+
+    def __str__(self) -> str:
+        return f"{self.code}: {super().__str__()}"
+
+
 def load_engine(model: str, engine: Engine, *, slots: int) -> tuple[Any, dict[str, Any]]:
     """A pipeline for `caption_videos`, and what its lines say of where they come from: `model` and `revision`.
 

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import ray
 import ray.data
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from modeling.caption_lines import BatchCaptioner, CaptionLine, CaptionSettings
 from modeling.clip_reading import Clip, can_isolate, read_clip
 from processing.video_processing_kocap import KoCapVideoProcessor
 
-from .caption_engines import Engine, load_engine
+from .caption_engines import Engine, EngineError, load_engine
 
 MAX_BLOCKS = 2000  # Ray keeps an entry for each
 
@@ -65,10 +65,16 @@ class CaptionFleet:
         return {"num_gpus": 1, "num_cpus": 0} if self._gpus else {"num_cpus": self._share}
 
     def caption(self, clips: Sequence[Clip]) -> Iterator[CaptionLine]:
-        """Caption clips; lines come as they are ready. The cluster is left afterwards."""
+        """Caption clips; lines come as they are ready. The cluster is left afterwards.
+
+        Raises:
+            EngineError: If the cluster is lost, or one of its machines has other weights.
+        """
         try:
             if clips:
                 yield from self._run(clips)
+        except RayError as error:
+            raise EngineError(str(error).strip().splitlines()[-1]) from error
         finally:
             ray.shutdown()
 

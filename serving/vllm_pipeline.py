@@ -5,6 +5,7 @@ from typing import Any
 
 from processing.pipeline_kocap import MAX_NEW_TOKENS
 
+from .caption_engines import EngineError
 from .engine import Job
 from .engine_worker import sampling
 from .vllm_worker import VllmWriter
@@ -53,7 +54,7 @@ class VllmPipeline:
         while len(answers) < len(inputs["prompts"]):
             name, written = self._written.get()
             if written is None:
-                raise RuntimeError("vLLM failed; its message is above.")
+                raise EngineError("vLLM failed; its message is above.")
             answers[name] = written
         tokens = [answers[str(number)] for number in range(len(inputs["prompts"]))]
         return {"output_ids": tokens, "frame_times_s": inputs["frame_times_s"]}

@@ -9,6 +9,11 @@ import pytest
 from ray.cluster_utils import Cluster
 from test_caption_folders import ROOT, SHORT, make_clips, read, start_until
 
+from modeling.caption_lines import CaptionSettings
+from modeling.captioner import EMBEDDED_MODEL
+from modeling.clip_reading import Clip
+from serving.caption_engines import EngineError
+
 pytestmark = pytest.mark.slow
 NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 
@@ -45,3 +50,12 @@ def test_every_clip_is_captioned_once_though_a_worker_is_killed(cluster, tmp_pat
     alone = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)  # without Ray: the same run goes on
     assert alone.returncode == 1, alone.stderr
     assert read(path) == rows
+
+
+def test_a_machine_with_other_weights_ends_the_run_and_says_so():
+    from serving.caption_fleet import CaptionFleet  # takes seconds, which other tests need not wait
+
+    fleet = CaptionFleet(EMBEDDED_MODEL, CaptionSettings(max_new_tokens=4), "transformers", batch_size=1)
+    fleet.made_by["revision"] = "another"
+    with pytest.raises(EngineError, match="copy the same checkpoint here"):
+        list(fleet.caption([Clip(str(ROOT / "docs/media/clip.mp4"))]))

@@ -10,7 +10,7 @@ from transformers import TrainerState
 
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 from training.base_checkpoint import copy_checkpoint, write_weights
-from training.checkpoints import FILE_LIST, SENTINEL, find_resumable, mark_complete, missing_files, step_of
+from training.checkpoints import FILE_LIST, find_resumable, mark_complete, missing_files, step_of
 
 
 @pytest.fixture
@@ -53,7 +53,6 @@ def test_a_file_that_was_cut_short_counts_as_missing(run):
 def test_what_a_killed_save_leaves_is_no_checkpoint(run):
     folder = run / "checkpoint-110"
     folder.mkdir()
-    (folder / SENTINEL).write_text("Checkpoint started")
     (folder / "model.safetensors").write_bytes(b"weights")
     assert find_resumable(run) == run / "checkpoint-100"
 

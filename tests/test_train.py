@@ -24,7 +24,7 @@ import training.stages as stages
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 from serving.vllm_preflight import check_folder
 from train import COLLAPSED, TOLD_TO_STOP, main
-from training.checkpoints import FILE_LIST
+from training.checkpoints import FILE_LIST, step_of
 from training.collapse_watch import LOOKS_FILE, read_looks
 from training.run_settings import SettingsError
 from training.trainer import KoCapTrainer, NonFiniteLossError, halve_batch
@@ -143,18 +143,11 @@ def test_an_earlier_run_is_never_written_over(room, tmp_path):
 
 @pytest.mark.slow
 def test_sigterm_saves_and_the_run_goes_on_bit_by_bit(room, tmp_path):
-    steps = ["--max_steps", "150", "--save_steps", "1000", "--stage", "caption"]  # 3 s pass before it saves
+    steps = ["--max_steps", "150", "--save_steps", "1000", "--stage", "caption"]
     assert main(flags(room, tmp_path / "whole", *steps)) == 0
-    command = [sys.executable, "train.py", *flags(room, tmp_path / "again", *steps, "--logging_steps", "1")]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, cwd=ROOT, env=os.environ | ONE_THREAD, **pipes) as process:
-        for line in process.stdout:
-            if "'loss'" in line:
-                process.send_signal(signal.SIGTERM)
-                break
-        rest = process.stdout.read()
-    assert process.returncode == TOLD_TO_STOP, rest
-    assert "--resume auto" in rest
+    said, returned = told_to_stop("train.py", *flags(room, tmp_path / "again", *steps, "--logging_steps", "1"))
+    assert returned == TOLD_TO_STOP, said
+    assert "--resume auto" in said
     assert not (tmp_path / "again" / "adapter").exists()
     assert main(flags(room, tmp_path / "again", *steps, "--resume", "auto")) == 0
     assert_equal(adapter_weights(tmp_path / "whole"), adapter_weights(tmp_path / "again"))
@@ -317,6 +310,19 @@ def launch(*command: str, **environment: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def told_to_stop(*command: str, **environment: str) -> tuple[str, int]:
+    """What Python says from the first logged step on, where SIGTERM reaches it; and its exit code."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    env = os.environ | ONE_THREAD | environment
+    with subprocess.Popen([sys.executable, *command], cwd=ROOT, env=env, **pipes) as process:
+        for line in process.stdout:
+            if "'loss'" in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        said = process.stdout.read()
+    return said, process.returncode
+
+
 FOUR_STEPS = ["--max_steps", "4", "--logging_steps", "1", "--save_steps", "2"]
 ON_CPU = {"ACCELERATE_USE_CPU": "true"}
 # `accelerate launch` wants MPI for DDP without GPUs.
@@ -337,6 +343,20 @@ def test_two_processes_learn_what_one_does(room, tmp_path):
     launch(*DDP, *flags(room, tmp_path / "again", *common, "--ddp_backend", "gloo", "--resume", "auto"), **ON_CPU)
     again = load_file(tmp_path / "again" / "base" / "model.safetensors")
     assert_equal(two, again)
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_and_go_on_bit_by_bit(room, tmp_path):
+    steps = ["--max_steps", "150", "--save_steps", "1000", "--stage", "caption", "--ddp_backend", "gloo"]
+    launch(*DDP, *flags(room, tmp_path / "whole", *steps), **ON_CPU)
+    again = flags(room, tmp_path / "again", *steps, "--logging_steps", "1")
+    said, _ = told_to_stop("-m", *DDP, *again, **ON_CPU)
+    assert "--resume auto" in said
+    (checkpoint,) = (tmp_path / "again" / "caption").glob("checkpoint-*")
+    assert step_of(checkpoint) < 150
+    assert_lists_both_processes(checkpoint)
+    launch(*DDP, *flags(room, tmp_path / "again", *steps, "--resume", "auto"), **ON_CPU)
+    assert_equal(adapter_weights(tmp_path / "whole"), adapter_weights(tmp_path / "again"))
 
 
 @pytest.mark.slow

@@ -16,7 +16,6 @@ from corpus.report_pages import write_whole
 logger = logging.getLogger(__name__)
 
 FILE_LIST = "complete.json"
-SENTINEL = "checkpoint-is-incomplete.txt"  # transformers leaves it while it saves after a SIGTERM
 
 
 def mark_complete(checkpoint: Path) -> None:
@@ -58,5 +57,5 @@ def step_of(checkpoint: Path | None) -> int:
 
 
 def _files(checkpoint: Path) -> list[Path]:
-    ours = (FILE_LIST, f"{FILE_LIST}.partial", SENTINEL)  # the sentinel goes after the list is written
+    ours = (FILE_LIST, f"{FILE_LIST}.partial")
     return [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name not in ours]

@@ -204,7 +204,6 @@ def _defaults(settings: RunSettings, stage: str) -> dict[str, Any]:
         "logging_nan_inf_filter": False,  # it would log NaN as 0; KoCapTrainer stops instead
         "save_steps": 200,
         "save_total_limit": 2,
-        "enable_jit_checkpoint": True,  # SIGTERM saves
         "dataloader_num_workers": 2 if on_gpu else 0,
         "report_to": "none",
     }

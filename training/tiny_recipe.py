@@ -250,7 +250,6 @@ def _arguments(run: TinyRecipe, folder: Path, *, schedule: str = "cosine") -> Tr
         logging_nan_inf_filter=False,
         save_steps=100,
         save_total_limit=1,
-        enable_jit_checkpoint=True,
         report_to="none",
         seed=run.seed,
     )

@@ -17,6 +17,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from .checkpoints import mark_complete
 from .collator import IGNORED
+from .stop_signal import StopTogether
 
 logger = logging.getLogger(__name__)
 
@@ -72,9 +73,15 @@ class LengthGroups(Sampler):
 class CarefulTrainer(Trainer):
     """Trains any module, and loses nothing.
 
-    - Stops with `NonFiniteLossError` instead of logging a loss of 0.
+    - Stops with `NonFiniteLossError` instead of logging a loss of 0, and with a checkpoint at SIGTERM.
     - Checkpoints hold what is trained, as safetensors, and a list of their files that is written last.
     """
+
+    def train(self, *args, **kwargs):
+        stop = StopTogether()
+        self.add_callback(stop)
+        with stop.listening():
+            return super().train(*args, **kwargs)
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
         loss = super().training_step(model, inputs, num_items_in_batch)
