@@ -25,6 +25,7 @@ from modeling.modeling_kocap import KoCapForConditionalGeneration
 from serving.vllm_preflight import check_folder
 from train import COLLAPSED, TOLD_TO_STOP, main
 from training.checkpoints import FILE_LIST, step_of
+from training.collapse_signs import Look
 from training.collapse_watch import LOOKS_FILE, read_looks
 from training.run_settings import SettingsError
 from training.trainer import KoCapTrainer, NonFiniteLossError, halve_batch
@@ -143,7 +144,7 @@ def test_an_earlier_run_is_never_written_over(room, tmp_path):
 
 @pytest.mark.slow
 def test_sigterm_saves_and_the_run_goes_on_bit_by_bit(room, tmp_path):
-    steps = ["--max_steps", "150", "--save_steps", "1000", "--stage", "caption"]
+    steps = ["--max_steps", "150", "--save_steps", "1000", "--stage", "caption", "--dataloader_num_workers", "1"]
     assert main(flags(room, tmp_path / "whole", *steps)) == 0
     said, returned = told_to_stop("train.py", *flags(room, tmp_path / "again", *steps, "--logging_steps", "1"))
     assert returned == TOLD_TO_STOP, said
@@ -255,17 +256,34 @@ def test_the_watch_reports_while_the_run_goes_on(room, tmp_path):
     assert "meteor" in (tmp_path / "base" / "README.md").read_text(encoding="utf-8").lower()
 
 
-def test_tensorboard_gets_every_number_of_the_watch(room, tmp_path, monkeypatch):
+def watched_run(room: Path, output: Path, tool: str, monkeypatch) -> list[Look]:
+    """What the watch saw in a run that reports to `tool`."""
     monkeypatch.setattr(stages, "CAPTION_TOKENS", 8)  # an untrained model never ends
-    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    command = flags(room, tmp_path, "--max_steps", "2", "--stage", "align", "--report_to", "tensorboard")
+    command = flags(room, output, "--max_steps", "2", "--stage", "align", "--report_to", tool)
     assert main([*command, "--watch_every", "1", "--watch_clips", "4"]) in (0, COLLAPSED)
-    looks = read_looks(tmp_path / "align" / "report" / LOOKS_FILE)
+    looks = read_looks(output / "align" / "report" / LOOKS_FILE)
     assert [look.step for look in looks] == [0, 1, 2]
+    return looks
+
+
+def test_tensorboard_gets_every_number_of_the_watch(room, tmp_path, monkeypatch):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    looks = watched_run(room, tmp_path, "tensorboard", monkeypatch)
     (file,) = tmp_path.rglob("events.out.tfevents.*")
     told = events.EventAccumulator(str(file.parent)).Reload()
     for name in {"watch/video_dependence", "watch/unique", "watch/meteor", *looks[0].numbers()}:
         seen = {event.step: event.value for event in told.Scalars(f"train/{name}")}
+        assert seen == pytest.approx({look.step: look.numbers()[name] for look in looks})
+
+
+def test_trackio_gets_every_number_of_the_watch(room, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # read when it is imported
+    storage = pytest.importorskip("trackio.sqlite_storage").SQLiteStorage
+    looks = watched_run(room, tmp_path / "out", "trackio", monkeypatch)
+    (run,) = storage.get_run_records("huggingface")
+    logs = storage.get_logs("huggingface", run["name"])
+    for name in {"watch/video_dependence", *looks[0].numbers()}:
+        seen = {log["step"]: log[f"train/{name}"] for log in logs if f"train/{name}" in log}
         assert seen == pytest.approx({look.step: look.numbers()[name] for look in looks})
 
 
@@ -311,13 +329,13 @@ def launch(*command: str, **environment: str) -> None:
 
 
 def told_to_stop(*command: str, **environment: str) -> tuple[str, int]:
-    """What Python says from the first logged step on, where SIGTERM reaches it; and its exit code."""
+    """What Python says from the first logged step on, where SIGTERM reaches all its processes; and its exit code."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     env = os.environ | ONE_THREAD | environment
-    with subprocess.Popen([sys.executable, *command], cwd=ROOT, env=env, **pipes) as process:
+    with subprocess.Popen([sys.executable, *command], cwd=ROOT, env=env, start_new_session=True, **pipes) as process:
         for line in process.stdout:
             if "'loss'" in line:
-                process.send_signal(signal.SIGTERM)
+                os.killpg(process.pid, signal.SIGTERM)
                 break
         said = process.stdout.read()
     return said, process.returncode

@@ -1,14 +1,19 @@
 """SIGTERM, as of a machine that is taken away, ends a run after the same step in all its processes, with a checkpoint.
 
 transformers' own handler (`enable_jit_checkpoint`) asks each process alone: one that hears of it a step before the
-others waits in the checkpoint while they wait in the next step.
+others waits in the checkpoint while they wait in the next step. And where every process gets the signal, as from a
+cluster's scheduler, data workers would die of it, and the run of that.
 """
 
+import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from accelerate.utils import gather_object
+from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
 
@@ -33,3 +38,24 @@ class StopTogether(TrainerCallback):
 
     def _hear(self, *_) -> None:
         self._told = True
+
+
+def shield_workers(loader: DataLoader) -> DataLoader:
+    """Let nobody but this process end the workers of a loader; returns the loader."""
+    loader.worker_init_fn = partial(_obey_parent, loader.worker_init_fn)
+    return loader
+
+
+def _obey_parent(start: Callable[[int], None] | None, worker: int) -> None:
+    """In a worker: SIGTERM counts if the parent sends it, as at its own end."""
+    if hasattr(signal, "sigwaitinfo"):  # macOS has none
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_wait_for_parent, args=(os.getppid(),), daemon=True).start()
+    if start:
+        start(worker)
+
+
+def _wait_for_parent(parent: int) -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
+        pass
+    os._exit(0)

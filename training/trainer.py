@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 from safetensors.torch import save_file
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_pt_utils import get_length_grouped_indices
@@ -17,7 +17,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from .checkpoints import mark_complete
 from .collator import IGNORED
-from .stop_signal import StopTogether
+from .stop_signal import StopTogether, shield_workers
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,9 @@ class CarefulTrainer(Trainer):
         self.add_callback(stop)
         with stop.listening():
             return super().train(*args, **kwargs)
+
+    def get_train_dataloader(self) -> DataLoader:
+        return shield_workers(super().get_train_dataloader())
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
         loss = super().training_step(model, inputs, num_items_in_batch)
