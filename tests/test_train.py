@@ -144,7 +144,8 @@ def test_an_earlier_run_is_never_written_over(room, tmp_path):
 
 @pytest.mark.slow
 def test_sigterm_saves_and_the_run_goes_on_bit_by_bit(room, tmp_path):
-    steps = ["--max_steps", "150", "--save_steps", "1000", "--stage", "caption", "--dataloader_num_workers", "1"]
+    steps = ["--max_steps", "150", "--save_steps", "1000", "--stage", "caption"]
+    steps += ["--dataloader_num_workers", "1", "--dataloader_persistent_workers", "true"]
     assert main(flags(room, tmp_path / "whole", *steps)) == 0
     said, returned = told_to_stop("train.py", *flags(room, tmp_path / "again", *steps, "--logging_steps", "1"))
     assert returned == TOLD_TO_STOP, said

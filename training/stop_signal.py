@@ -41,7 +41,7 @@ class StopTogether(TrainerCallback):
 
 
 def shield_workers(loader: DataLoader) -> DataLoader:
-    """Let nobody but this process end the workers of a loader; returns the loader."""
+    """Let nobody but this process end the workers of a loader, once they have started; returns the loader."""
     loader.worker_init_fn = partial(_obey_parent, loader.worker_init_fn)
     return loader
 
