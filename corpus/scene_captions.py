@@ -77,10 +77,10 @@ def _mover_clause(rng: np.random.Generator, mover: Mover, place: Place, ending: 
 
 
 def _mover_clauses(rng: np.random.Generator, scene: Scene) -> list[str]:
-    """One clause per mover, in any order; neighbours end differently."""
+    """One clause per mover, the nearest first; neighbours end differently."""
     endings = [("going on", "plain", "seen")[k] for k in rng.permutation(3)]
-    movers = [scene.movers[k] for k in rng.permutation(len(scene.movers))]
-    return [_mover_clause(rng, mover, scene.place, endings[k % 3]) for k, mover in enumerate(movers)]
+    nearest_first = reversed(scene.movers)
+    return [_mover_clause(rng, mover, scene.place, endings[k % 3]) for k, mover in enumerate(nearest_first)]
 
 
 def _landmark_side(scene: Scene) -> str:
@@ -111,8 +111,9 @@ def _verb(phrase: str) -> str:
 def describe(scene: Scene) -> str:
     """Describe a scene in 250 to 600 Korean characters; the same scene is always described alike.
 
-    Told always: the place, time and weather, two phrases of scenery, the landmark, every mover, the camera and, where
-    it can be seen, the season. The light, the weather once more and further scenery follow until it is long enough.
+    Told always: the place, time and weather, two phrases of scenery, the landmark, every mover, the nearest first, the
+    camera and, where it can be seen, the season. The light, the weather once more and further scenery follow until it
+    is long enough.
     """
     rng = np.random.default_rng([scene.seed, 2])
     opening, camera, scenery, landmark, movers, air = _clauses(rng, scene)

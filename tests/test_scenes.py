@@ -90,6 +90,12 @@ def test_short_descriptions_read_like_captions(scenes):
         assert 60 <= len(text) <= 330 and text.endswith("니다.") and "  " not in text and "[" not in text, text
 
 
+def test_the_nearest_mover_is_told_first(scenes, captions):
+    for scene, caption in zip(scenes, captions, strict=True):
+        told = [thing for clause in re.split(r"[.,]", caption) for thing in named_attributes(clause)["thing"]]
+        assert told == [str(mover.thing) for mover in reversed(scene.movers)]
+
+
 def test_text_without_facts_names_nothing():
     named = named_attributes("나지막한 담장 위로 낮은 지붕이 보이고, 빌딩숲은 눈부시게 비칩니다.")
     assert not any(named.values()), named
