@@ -42,7 +42,8 @@ class StopTogether(TrainerCallback):
 
 def shield_workers(loader: DataLoader) -> DataLoader:
     """Let nobody but this process end the workers of a loader, once they have started; returns the loader."""
-    loader.worker_init_fn = partial(_obey_parent, loader.worker_init_fn)
+    starts = getattr(loader, "base_dataloader", loader)  # accelerate wraps the one that starts them
+    starts.worker_init_fn = partial(_obey_parent, starts.worker_init_fn)
     return loader
 
 
