@@ -14,34 +14,31 @@ import sys
 import tempfile
 from pathlib import Path
 
-import spaces  # noqa: F401  before torch, which it patches on ZeroGPU; elsewhere it does nothing
+import spaces  # before torch, which it patches on ZeroGPU; elsewhere it does nothing
 
-from demo.captioners import Captioner, load
 from demo.examples import make_examples
 from demo.limits import UploadLimits
+from demo.models import Models
 from demo.page import build_page, launch_options
-from modeling.captioner import EMBEDDED_MODEL
-
-
-def load_models() -> list[Captioner]:
-    """The models that the environment names; the embedded one where it names none."""
-    names = [os.environ.get("KOCAP_MODEL") or EMBEDDED_MODEL, os.environ.get("KOCAP_COMPARE_MODEL")]
-    captioners = []
-    for name in filter(None, names):
-        try:
-            captioners.append(load(name))
-        except OSError as error:
-            sys.exit(f"모델을 불러올 수 없습니다: {name}\n{error}")
-    return captioners
+from modeling.checkpoint_names import EMBEDDED_MODEL
 
 
 def main() -> None:
-    """Load the models, draw the examples, open the page."""
+    """Open the page, then load the models that the environment names: the embedded one where it names none."""
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    limits = UploadLimits()
-    captioners = load_models()
-    examples = make_examples(Path(tempfile.gettempdir()) / "kocap-examples")
-    build_page(captioners, examples, limits).launch(**launch_options(limits))
+    names = [os.environ.get("KOCAP_MODEL") or EMBEDDED_MODEL, os.environ.get("KOCAP_COMPARE_MODEL")]
+    models, limits = Models(list(filter(None, names))), UploadLimits()
+    page = build_page(models, make_examples(Path(tempfile.gettempdir()) / "kocap-examples"), limits)
+    try:
+        if spaces.config.Config.zero_gpu:  # lends GPUs with the weights that were loaded while the Space started
+            models.load()
+        page.launch(prevent_thread_lock=True, **launch_options(limits))
+        if not models.are_ready:
+            models.load()
+    except OSError as error:
+        page.close()
+        sys.exit(f"모델을 불러올 수 없습니다: {' · '.join(models.names)}\n{error}")
+    page.block_thread()
 
 
 if __name__ == "__main__":

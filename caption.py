@@ -27,7 +27,7 @@ from corpus.clip_files import FoundClips, LeftOut, find_clips
 from corpus.records import CaptionFileError, read_rows
 from modeling.caption_lines import CaptionLine, CaptionSettings, caption_videos
 from modeling.caption_runs import caption_missing, count_lines
-from modeling.captioner import EMBEDDED_MODEL
+from modeling.checkpoint_names import EMBEDDED_MODEL
 from modeling.clip_reading import Clip, usual_workers
 from modeling.subtitle_files import SubtitleFiles, SubtitleKind
 from processing.video_errors_kocap import VideoError, VideoWarning

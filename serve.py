@@ -17,7 +17,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from modeling.captioner import EMBEDDED_MODEL, model_name
+import modeling.auto_classes  # noqa: F401
+from modeling.checkpoint_names import EMBEDDED_MODEL, model_name
 from processing.processing_kocap import KoCapProcessor
 from serving import transformers_worker, vllm_worker
 from serving.engine import EngineStartError

@@ -18,8 +18,6 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-import modeling  # noqa: F401  registers KoCap with the Auto classes
-import processing  # noqa: F401
 from corpus.records import RecordError
 from processing.video_errors_kocap import VideoError
 from serving.hub_push import PushError

@@ -24,7 +24,8 @@ from run_record import save_result
 from corpus.clip_files import find_clips
 from corpus.scenes import sample_scene, write_clip
 from modeling.caption_lines import BatchCaptioner, CaptionSettings
-from modeling.captioner import EMBEDDED_MODEL, describe_captioner, load_captioner
+from modeling.captioner import describe_captioner, load_captioner
+from modeling.checkpoint_names import EMBEDDED_MODEL
 from modeling.clip_reading import Clip, can_isolate, read_batches, usual_workers
 from processing.pipeline_kocap import KoCapPipeline
 

@@ -7,6 +7,7 @@ Each round starts `app.py` with the embedded model, opens the page in Debian's C
 at 720p, and presses the button. Seconds are of this machine's wall clock:
 
     page      from starting Python to a page whose button can be pressed (examples are drawn already)
+    model     from starting Python until the model is loaded, too; what follows is measured after that
     upload    from choosing the file to its preview
     words     from choosing the file to the first words; the button is pressed as soon as the preview is there
     whole     from choosing the file to the whole caption with its downloads
@@ -75,6 +76,9 @@ def one_round(browser: Browser, clip: Path) -> dict[str, float]:
         page.goto(url)
         page.locator("#describe").wait_for()
         seconds["page"] = time.monotonic() - start
+        page.get_by_role("button", name="모델").click()
+        page.locator("#facts", has_text="매개변수").wait_for()
+        seconds["model"] = time.monotonic() - start
         start = time.monotonic()
         page.locator("#clip input[type=file]").first.set_input_files(clip)
         page.locator("#clip video").wait_for()

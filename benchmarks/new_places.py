@@ -36,7 +36,8 @@ from corpus.scenes import HELD_OUT_SEED, Scene, sample_scene, scene_seeds, write
 from evaluation.generation import caption_clips
 from evaluation.scene_accuracy import scene_scores
 from evaluation.scoring import score_captions
-from modeling.captioner import EMBEDDED_MODEL, checkpoint_revision, load_captioner, weights_revision
+from modeling.captioner import checkpoint_revision, load_captioner
+from modeling.checkpoint_names import EMBEDDED_MODEL, weights_revision
 from processing.pipeline_kocap import KoCapPipeline
 from training.run_settings import CHECKPOINTING
 from training.run_start import read_finished

@@ -38,7 +38,8 @@ from run_record import save_result
 from transformers import TextIteratorStreamer
 
 from corpus.scenes import sample_scene, write_clip
-from modeling.captioner import EMBEDDED_MODEL, load_captioner, model_name
+from modeling.captioner import load_captioner
+from modeling.checkpoint_names import EMBEDDED_MODEL, model_name
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST_SEED = 1_500_000_000

@@ -23,7 +23,8 @@ from evaluation.caption_metrics import METEOR_TOKENS
 from evaluation.generation import caption_clips
 from evaluation.scene_accuracy import scene_scores
 from evaluation.scoring import score_captions
-from modeling.captioner import EMBEDDED_MODEL, checkpoint_revision, load_captioner
+from modeling.captioner import checkpoint_revision, load_captioner
+from modeling.checkpoint_names import EMBEDDED_MODEL
 from training.scene_clips import draw_clip
 
 

@@ -195,12 +195,15 @@ def _sentence(clauses: list[str]) -> str:
 
 
 def describe_briefly(scene: Scene) -> str:
-    """Return the facts in a fixed order: place, time, weather, season when it can be seen, camera, things, landmark."""
+    """Return the facts in a fixed order: place, time, weather, season when it can be seen, camera, things, landmark.
+
+    Things stand as captions tell them, the nearest first.
+    """
     facts = [scene.place, scene.time, scene.weather]
     if season_is_visible(scene):
         facts.append(scene.season)
     facts.append(scene.camera)
-    for mover in scene.movers:
+    for mover in reversed(scene.movers):
         words = (mover.side, mover.colour, mover.thing, mover.direction, mover.speed)
         facts.append(" ".join(str(word) for word in words if word))
     if scene.landmark is not None:

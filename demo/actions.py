@@ -3,18 +3,19 @@
 import functools
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
 
 from . import markup
-from .captioners import Captioner
 from .captioning import caption_record, describe, describe_windows, timeline_record
 from .limits import UploadLimits
 from .messages import NO_QUESTION, NO_VIDEO, explain, tell_warnings, user_error
+from .models import Models
 from .settings import Settings
+from .texts import both
 
 Outputs = Iterator[tuple[Any, ...]]
 # What the actions show when there is nothing; the notice comes first.
@@ -41,6 +42,9 @@ def guarded(nothing: tuple[Any, ...]) -> Callable[[Callable[..., Outputs]], Call
             outputs: tuple[Any, ...] = ()
             with actions.turn(request.session_hash) as has_left:
                 try:
+                    if not actions.models.are_ready:
+                        yield (f"<small>{both('loading')}</small>", *nothing[1:])
+                        actions.models.captioners()
                     for outputs in action(actions, video, *values):
                         if has_left.is_set():
                             yield nothing
@@ -62,12 +66,11 @@ class Actions:
 
     Each yields all of its outputs every time: Gradio sends what has changed, and `gr.skip()` clears HTML parts.
 
-    Args:
-        captioners: One model, or several that can be compared; the first one does everything else.
+    Who comes before the models are loaded is told so, and waits.
     """
 
-    def __init__(self, captioners: Sequence[Captioner], limits: UploadLimits):
-        self.captioners, self.limits = list(captioners), limits
+    def __init__(self, models: Models, limits: UploadLimits):
+        self.models, self.limits = models, limits
         self._turns: dict[str | None, threading.Event] = {}
 
     @contextmanager
@@ -89,7 +92,7 @@ class Actions:
     def describe(self, video: str, *values: Any) -> Outputs:
         """Notice, growing caption, frames, player, downloads."""
         yield NO_CAPTION
-        settings, captioner = Settings(*values), self.captioners[0]
+        settings, captioner = Settings(*values), self.models.captioners()[0]
         captions = describe(captioner, video, settings, self.limits)
         caption = next(captions)
         notice, strip = tell_warnings(caption.seen.warnings), markup.frame_strip(caption.seen)
@@ -104,7 +107,7 @@ class Actions:
     def make_timeline(self, video: str, *values: Any) -> Outputs:
         """Notice, growing table, player, downloads."""
         yield NO_TIMELINE
-        settings, captioner = Settings(*values), self.captioners[0]
+        settings, captioner = Settings(*values), self.models.captioners()[0]
         timelines = describe_windows(captioner, video, settings, self.limits)
         timeline = next(timelines)
         first, notice = timeline.looks[0], tell_warnings(timeline.looks[0].warnings)
@@ -128,7 +131,7 @@ class Actions:
         for index, start in enumerate((0, len(sides) // 2)):
             number, num_frames, sampling, temperature = sides[start : start + len(sides) // 2]
             settings = Settings(num_frames, sampling, detail, temperature, max_new_tokens)
-            for caption in describe(self.captioners[number], video, settings, self.limits):
+            for caption in describe(self.models.captioners()[number], video, settings, self.limits):
                 texts[index] = caption.text
                 yield (tell_warnings(caption.seen.warnings), *texts)
 
@@ -138,10 +141,10 @@ class Actions:
         yield "", history, question
         if not question.strip():
             raise user_error(*NO_QUESTION)
-        settings, earlier = Settings(*values), _pairs(history)
-        history = [*history, {"role": "user", "content": question}]
+        settings, captioner = Settings(*values), self.models.captioners()[0]
+        earlier, history = _pairs(history), [*history, {"role": "user", "content": question}]
         yield "", history, ""
-        for answer in describe(self.captioners[0], video, settings, self.limits, prompt=question, earlier=earlier):
+        for answer in describe(captioner, video, settings, self.limits, prompt=question, earlier=earlier):
             yield (
                 tell_warnings(answer.seen.warnings),
                 [*history, {"role": "assistant", "content": answer.text or "…"}],

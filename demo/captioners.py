@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 import spaces
 
-from modeling.captioner import EMBEDDED_MODEL, checkpoint_revision, load_captioner, model_name
+from modeling.captioner import checkpoint_revision, load_captioner
+from modeling.checkpoint_names import model_name
 from processing.pipeline_kocap import KoCapPipeline
 
-from .writing import Writing, gpu_seconds, stream_caption
+from .settings import MOST_FRAMES, MOST_TOKENS, USUAL_FRAMES, USUAL_TOKENS
+from .streaming import gpu_seconds, stream_caption
+from .writing import Writing
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,21 +26,20 @@ class Captioner:
     name: str
     revision: str | None
     num_parameters: int
-    is_embedded: bool
     write: Callable[[dict, Writing], Iterator[str]]
 
     @property
     def num_frames(self) -> int:
-        """How many frames the model is used to."""
-        return self.pipe.processor.video_processor.num_frames or 8
+        """How many frames the model is used to, as far as settings go."""
+        return min(self.pipe.processor.video_processor.num_frames or USUAL_FRAMES, MOST_FRAMES)
 
     @property
     def max_new_tokens(self) -> int:
-        """How long a caption the model is used to."""
-        return self.pipe.model.generation_config.max_new_tokens or 768
+        """How long a caption the model is used to, as far as settings go."""
+        return min(self.pipe.model.generation_config.max_new_tokens or USUAL_TOKENS, MOST_TOKENS)
 
 
-def load(model: str = EMBEDDED_MODEL) -> Captioner:
+def load(model: str) -> Captioner:
     """Load a checkpoint or an adapter, folder or Hub id.
 
     On ZeroGPU this must happen while the Space starts: the weights are then on every GPU that is lent later.
@@ -56,6 +58,5 @@ def load(model: str = EMBEDDED_MODEL) -> Captioner:
         name=model_name(model),
         revision=checkpoint_revision(pipe),
         num_parameters=sum(parameter.numel() for parameter in pipe.model.parameters()),
-        is_embedded=model == EMBEDDED_MODEL,
         write=write,
     )

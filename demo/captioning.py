@@ -3,16 +3,18 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modeling.subtitles import Cue, split_sentences, spread_sentences, to_srt
 from processing.vision_tokens_kocap import CAPTION_PROMPT
 
-from .captioners import Captioner
 from .limits import UploadLimits
 from .looking import Look, look, look_at_windows, prepare
 from .settings import Settings
 from .timeline import find_windows
+
+if TYPE_CHECKING:
+    from .captioners import Captioner
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,7 @@ class Timeline:
 
 
 def describe(
-    captioner: Captioner,
+    captioner: "Captioner",
     video: str,
     settings: Settings,
     limits: UploadLimits,
@@ -66,7 +68,9 @@ def describe(
         yield Caption(seen, text)
 
 
-def describe_windows(captioner: Captioner, video: str, settings: Settings, limits: UploadLimits) -> Iterator[Timeline]:
+def describe_windows(
+    captioner: "Captioner", video: str, settings: Settings, limits: UploadLimits
+) -> Iterator[Timeline]:
     """Cut a clip into windows, then caption them one by one.
 
     Raises:
@@ -85,7 +89,7 @@ def describe_windows(captioner: Captioner, video: str, settings: Settings, limit
     yield Timeline(looks, texts, len(looks))
 
 
-def caption_record(captioner: Captioner, video: str, settings: Settings, caption: Caption) -> dict[str, Any]:
+def caption_record(captioner: "Captioner", video: str, settings: Settings, caption: Caption) -> dict[str, Any]:
     """What a caption file's line says (`caption.py --json`), and the subtitles."""
     return {
         "file": Path(video).name,
@@ -97,7 +101,7 @@ def caption_record(captioner: Captioner, video: str, settings: Settings, caption
     }
 
 
-def timeline_record(captioner: Captioner, video: str, settings: Settings, timeline: Timeline) -> dict[str, Any]:
+def timeline_record(captioner: "Captioner", video: str, settings: Settings, timeline: Timeline) -> dict[str, Any]:
     """The parts of a clip with their captions."""
     return {
         "file": Path(video).name,
@@ -109,7 +113,7 @@ def timeline_record(captioner: Captioner, video: str, settings: Settings, timeli
     }
 
 
-def _made_by(captioner: Captioner, settings: Settings) -> dict[str, Any]:
+def _made_by(captioner: "Captioner", settings: Settings) -> dict[str, Any]:
     return {"model": captioner.name, "revision": captioner.revision, "settings": settings.as_said()}
 
 

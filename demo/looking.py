@@ -3,18 +3,20 @@
 import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from processing.frame_sampling_kocap import Sampling, sample_times
-from processing.pipeline_kocap import KoCapPipeline
 from processing.video_errors_kocap import VideoWarning
 from processing.video_isolation_kocap import read_frames_isolated
 from processing.video_limits_kocap import Limits
 from processing.video_reading_kocap import Times
 
 from .limits import UploadLimits
+
+if TYPE_CHECKING:
+    from processing.pipeline_kocap import KoCapPipeline
 
 SamplingName = Literal["uniform", "scene"]
 
@@ -36,7 +38,7 @@ class Look:
     warnings: tuple[VideoWarning, ...] = ()
 
 
-def look(pipe: KoCapPipeline, video: str, *, num_frames: int, sampling: SamplingName, limits: UploadLimits) -> Look:
+def look(pipe: "KoCapPipeline", video: str, *, num_frames: int, sampling: SamplingName, limits: UploadLimits) -> Look:
     """Look at a whole clip.
 
     Raises:
@@ -48,7 +50,7 @@ def look(pipe: KoCapPipeline, video: str, *, num_frames: int, sampling: Sampling
 
 
 def look_at_windows(
-    pipe: KoCapPipeline, video: str, windows: Sequence[tuple[float, float]], *, num_frames: int, limits: Limits
+    pipe: "KoCapPipeline", video: str, windows: Sequence[tuple[float, float]], *, num_frames: int, limits: Limits
 ) -> list[Look]:
     """Look at every window, evenly, reading the clip once."""
     times_s = [start + sample_times(end - start, num_frames=num_frames) for start, end in windows]
@@ -56,7 +58,7 @@ def look_at_windows(
 
 
 def _read(
-    pipe: KoCapPipeline, video: str, times_s: Times, windows: Sequence[tuple[float, float]], limits: Limits
+    pipe: "KoCapPipeline", video: str, times_s: Times, windows: Sequence[tuple[float, float]], limits: Limits
 ) -> list[Look]:
     processor: Any = pipe.processor  # typed as optional by transformers
     size = processor.video_processor.size
@@ -75,7 +77,7 @@ def _read(
     return looks
 
 
-def prepare(pipe: KoCapPipeline, seen: Look, prompt: str, earlier: Sequence[tuple[str, str]] = ()) -> dict:
+def prepare(pipe: "KoCapPipeline", seen: Look, prompt: str, earlier: Sequence[tuple[str, str]] = ()) -> dict:
     """What `pipe.forward` takes: the frames, earlier questions and answers, and the prompt.
 
     Args:
@@ -95,7 +97,7 @@ def prepare(pipe: KoCapPipeline, seen: Look, prompt: str, earlier: Sequence[tupl
     return pipe.preprocess({"chats": [chat], "video_metadata": [metadata]}, num_frames=len(seen.frames))
 
 
-def _plain(pipe: KoCapPipeline, text: str) -> str:
+def _plain(pipe: "KoCapPipeline", text: str) -> str:
     """A text from a stranger without the marks that stand for frames and for ends of turns."""
     processor: Any = pipe.processor
     tokens = {"<video>", "<image>", processor.video_token, processor.image_token}

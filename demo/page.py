@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.themes import Default as Theme
@@ -12,13 +12,16 @@ from starlette.middleware import Middleware
 
 from .actions import NO_ANSWERS, NO_CAPTION, NO_COMPARISON, NO_TIMELINE, Actions
 from .api import Api
-from .captioners import Captioner
 from .limits import UploadLimits
 from .messages import QUEUE_FULL
+from .models import Models
 from .page_head import LANGUAGE_SCRIPT, PageHead, full_queue_script
-from .settings import HOTTEST, MOST_FRAMES, MOST_TOKENS
+from .settings import HOTTEST, MOST_FRAMES, MOST_TOKENS, USUAL_FRAMES, USUAL_TOKENS
 from .texts import I18N, TEXTS, both
 from .texts import label as t
+
+if TYPE_CHECKING:
+    from .captioners import Captioner
 
 FONTS = ["Pretendard", "Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans KR", "Noto Sans CJK KR", "NanumGothic"]
 STYLE = Path(__file__).with_name("style.css")
@@ -35,17 +38,17 @@ SHOW_CAPTION = """(...values) => {
 ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1}  # there is one model
 
 
-def build_page(captioners: Sequence[Captioner], examples: Sequence[Path], limits: UploadLimits) -> gr.Blocks:
+def build_page(models: Models, examples: Sequence[Path], limits: UploadLimits) -> gr.Blocks:
     """The page, not yet launched.
 
     Args:
-        captioners: One model, or two to compare.
+        models: They need not be loaded yet.
         examples: Clips to choose from.
     """
-    actions, api = Actions(captioners, limits), Api(captioners, limits)
-    title, (first, *_) = " · ".join(TEXTS["title"]), captioners
+    actions, api = Actions(models, limits), Api(models, limits)
+    title = " · ".join(TEXTS["title"])
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(DELETE_EVERY_S, DELETE_AFTER_S)) as page:
-        gr.HTML(_header(first), elem_id="head")
+        gr.HTML(_header(models), elem_id="head")
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
                 video = gr.Video(label=t("video"), sources=["upload", "webcam"], height=300, elem_id="clip")
@@ -56,9 +59,9 @@ def build_page(captioners: Sequence[Captioner], examples: Sequence[Path], limits
                     )
                     stop = gr.Button(t("stop"), size="lg", elem_id="stop", scale=1, min_width=90)
                 chosen = gr.Examples([[str(path)] for path in examples], inputs=[video], label=t("examples"))
-                settings = _settings(first)
+                settings = _settings()
                 with gr.Accordion(t("about_model"), open=False):
-                    gr.HTML("".join(_model_facts(captioner) for captioner in captioners))
+                    facts = gr.HTML(f"<p>{both('loading')}</p>", elem_id="facts")
             with gr.Column(scale=7, min_width=320):
                 notice = gr.HTML(elem_id="notice", html_template='<div role="status">${value}</div>')
                 with gr.Tabs(elem_id="tabs"):
@@ -67,7 +70,7 @@ def build_page(captioners: Sequence[Captioner], examples: Sequence[Path], limits
                     with gr.Tab(t("timeline_tab"), id="timeline"):
                         make_timeline, lined = _timeline_tab()
                     with gr.Tab(t("compare_tab"), id="compare"):
-                        compare, sides, compared = _compare_tab(captioners)
+                        compare, sides, compared = _compare_tab(models.names)
         chat, question, ask = _questions()
 
         running = [
@@ -94,6 +97,9 @@ def build_page(captioners: Sequence[Captioner], examples: Sequence[Path], limits
         for new_clip in (video.upload, video.stop_recording, video.clear, chosen.load_input_event.then):
             new_clip(forget, None, [notice, *captioned, *lined, *compared, chat], **quiet)
         _offer_api(api, video, settings)
+
+        told = [facts, settings[0], settings[4], *sides[1::4]]
+        page.load(lambda: _tell(models.captioners()), None, told, **quiet)
     return page.queue(max_size=MAX_WAITING)
 
 
@@ -142,24 +148,24 @@ def _when(event: Callable, action: Callable, inputs: list, outputs: list, *, js:
 def _offer_api(api: Api, video: gr.Video, settings: list[Any]) -> None:
     """The endpoints, which are wired to buttons that nobody sees."""
     answer = gr.JSON(visible=False)
-    num_frames, _, detail, temperature, max_tokens = settings
+    num_frames, max_tokens = (gr.Number(visible=False, precision=0) for _ in range(2))  # they may be empty
+    _, sampling, detail, temperature, _ = settings
     for name, function, inputs in (
-        ("describe", api.describe, [video, *settings]),
+        ("describe", api.describe, [video, num_frames, sampling, detail, temperature, max_tokens]),
         ("timeline", api.timeline, [video, num_frames, detail, temperature, max_tokens]),
     ):
         gr.Button(visible=False).click(function, inputs, answer, api_name=name, **ONE_AT_A_TIME)
 
 
-def _settings(captioner: Captioner) -> list[Any]:
+def _settings() -> list[Any]:
     """The settings, in the order of `Settings`, folded away."""
-    most_tokens = min(captioner.max_new_tokens, MOST_TOKENS)
     with gr.Accordion(t("settings"), open=False, elem_id="settings"):
         return [
-            gr.Slider(1, MOST_FRAMES, min(captioner.num_frames, MOST_FRAMES), step=1, label=t("num_frames")),
+            gr.Slider(1, MOST_FRAMES, USUAL_FRAMES, step=1, label=t("num_frames")),
             gr.Radio([(t("uniform"), "uniform"), (t("scene"), "scene")], value="uniform", label=t("sampling")),
             gr.Radio([(t("long"), "long"), (t("short"), "short")], value="long", label=t("detail")),
             gr.Slider(0, HOTTEST, 0, step=0.1, label=t("temperature"), info=t("temperature_info")),
-            gr.Slider(16, MOST_TOKENS, most_tokens, step=16, label=t("max_tokens")),
+            gr.Slider(16, MOST_TOKENS, USUAL_TOKENS, step=16, label=t("max_tokens")),
         ]
 
 
@@ -180,17 +186,14 @@ def _timeline_tab() -> tuple[gr.Button, list[Any]]:
     return button, [table, gr.HTML(elem_id="timeline-player"), gr.HTML(elem_id="timeline-saves")]
 
 
-def _compare_tab(captioners: Sequence[Captioner]) -> tuple[gr.Button, list[Any], list[Any]]:
+def _compare_tab(names: Sequence[str]) -> tuple[gr.Button, list[Any], list[Any]]:
     """The button, the settings of both sides, and the two captions."""
     gr.HTML(f"<p>{both('compare_info')}</p>")
-    choices = [(captioner.name, number) for number, captioner in enumerate(captioners)]
+    choices = [(name, number) for number, name in enumerate(names)]
     sides, captions = [], []
     button = gr.Button(t("compare"), variant="primary", elem_id="compare")
     with gr.Row(equal_height=False):
         for index, side in enumerate(("left", "right")):
-            captioner = captioners[min(index, len(captioners) - 1)]
-            usual = min(captioner.num_frames, MOST_FRAMES)
-            num_frames = usual if len(captioners) > 1 or index == 0 else max(1, usual // 2)
             with gr.Column(min_width=240):
                 sides += [
                     gr.Radio(
@@ -199,7 +202,7 @@ def _compare_tab(captioners: Sequence[Captioner]) -> tuple[gr.Button, list[Any],
                         label=t("about_model"),
                         visible=len(choices) > 1,
                     ),
-                    gr.Slider(1, MOST_FRAMES, num_frames, step=1, label=t("num_frames")),
+                    gr.Slider(1, MOST_FRAMES, USUAL_FRAMES, step=1, label=t("num_frames")),
                     gr.Radio([(t("uniform"), "uniform"), (t("scene"), "scene")], value="uniform", label=t("sampling")),
                     gr.Slider(0, HOTTEST, 0, step=0.1, label=t("temperature")),
                 ]
@@ -239,8 +242,8 @@ def _questions() -> tuple[gr.Chatbot, gr.Textbox, gr.Button]:
     return chat, question, ask
 
 
-def _header(captioner: Captioner) -> str:
-    note = f'<p class="note">{both("embedded")}</p>' if captioner.is_embedded else ""
+def _header(models: Models) -> str:
+    note = f'<p class="note">{both("embedded")}</p>' if models.has_embedded_model else ""
     return (
         f'<div class="bar"><h1>{both("title")}</h1><nav aria-label="언어 · Language">'
         '<a href="?lang=ko" lang="ko" hreflang="ko">한국어</a><a href="?lang=en" lang="en" hreflang="en">English</a>'
@@ -253,6 +256,14 @@ def _limits(limits: UploadLimits) -> str:
     return f"<p>{both('limits', limits.max_file_mb, minutes, limits.max_width, limits.max_height)}</p>"
 
 
-def _model_facts(captioner: Captioner) -> str:
+def _tell(captioners: "Sequence[Captioner]") -> list[Any]:
+    """The models' facts; how many frames and tokens the first is used to; and the frames of both compared sides."""
+    first, second = captioners[0], captioners[-1]
+    right = second.num_frames if second is not first else max(1, first.num_frames // 2)
+    facts = "".join(_model_facts(captioner) for captioner in captioners)
+    return [facts, first.num_frames, first.max_new_tokens, first.num_frames, right]
+
+
+def _model_facts(captioner: "Captioner") -> str:
     size = f"{captioner.num_parameters / 1e6:,.1f} M {both('parameters')}"
     return f"<p><b>{captioner.name}</b><br>{size}<br>{both('revision')} <code>{captioner.revision or '?'}</code></p>"

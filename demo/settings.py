@@ -10,6 +10,7 @@ from .messages import user_error
 from .writing import Writing
 
 MOST_FRAMES, MOST_TOKENS, HOTTEST = 32, 1024, 1.5
+USUAL_FRAMES, USUAL_TOKENS = 8, 768  # where a model says nothing else
 SHORT_SENTENCES = 2
 WINDOW_SENTENCES = {"short": 1, "long": 2}  # of one window of a time line: it must be read as a subtitle
 

@@ -22,6 +22,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "This is a small demonstration model. It has only ever seen drawn scenes, so it describes real footage badly"
         " and cannot answer questions.",
     ),
+    "loading": (
+        "모델을 불러오는 중입니다. 다 불러오면 바로 시작합니다.",
+        "The model is being loaded. It starts as soon as that is done.",
+    ),
     # the clip
     "video": ("영상", "Video"),
     "limits": (

@@ -1,6 +1,5 @@
 """One call from a checkpoint to a ready pipeline, as the scripts and the demo use it."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +8,8 @@ from transformers import pipeline
 
 from processing.pipeline_kocap import KoCapPipeline
 
-from .modeling_kocap import KoCapForConditionalGeneration  # noqa: F401  importing the room registers it
-
-EMBEDDED_MODEL = str(Path(__file__).resolve().parent.parent / "checkpoints" / "kocap-tiny")
+from . import auto_classes  # noqa: F401
+from .checkpoint_names import EMBEDDED_MODEL, model_name, weights_revision
 
 
 def load_captioner(model: str = EMBEDDED_MODEL) -> KoCapPipeline:
@@ -32,11 +30,6 @@ def load_captioner(model: str = EMBEDDED_MODEL) -> KoCapPipeline:
     )
 
 
-def model_name(model: str) -> str:
-    """A checkpoint as lines name it: a folder's name, or the Hub id."""
-    return Path(model).resolve().name if Path(model).is_dir() else model
-
-
 def describe_captioner(pipe: KoCapPipeline, model: str | None = None) -> dict[str, Any]:
     """What made a caption: the model's name, and what identifies its weights.
 
@@ -52,16 +45,3 @@ def checkpoint_revision(pipe: KoCapPipeline) -> str | None:
     """What identifies the weights: the Hub's commit, or `sha256:` of a local folder's weights."""
     commit = getattr(pipe.model.config, "_commit_hash", None)
     return commit or weights_revision(Path(pipe.model.name_or_path))
-
-
-def weights_revision(folder: Path) -> str | None:
-    """`sha256:` and 16 hex digits of all safetensors in a folder; None when there are none."""
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        return None
-    digest = hashlib.sha256()
-    for path in weights:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return f"sha256:{digest.hexdigest()[:16]}"

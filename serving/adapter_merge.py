@@ -13,7 +13,8 @@ from huggingface_hub import snapshot_download
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 
-from modeling.captioner import weights_revision
+import modeling.auto_classes  # noqa: F401
+from modeling.checkpoint_names import weights_revision
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 from processing.processing_kocap import KoCapProcessor
 

@@ -2,7 +2,8 @@
 
 from typing import Any, Literal
 
-from modeling.captioner import describe_captioner, load_captioner, model_name
+from modeling.captioner import describe_captioner, load_captioner
+from modeling.checkpoint_names import model_name
 
 Engine = Literal["transformers", "vllm"]
 

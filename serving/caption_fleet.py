@@ -39,12 +39,16 @@ class CaptionFleet:
         made_by: What its lines say of the model, and `settings`.
 
     Raises:
+        ConnectionError: If there is no cluster at `RAY_ADDRESS`.
         OSError, ValueError: What `load_engine` raises, on a machine of the cluster.
     """
 
     def __init__(self, model: str, settings: CaptionSettings, engine: Engine, *, batch_size: int):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked for telling somebody
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
+        except (ConnectionError, RuntimeError, ValueError) as error:  # no such machine, no cluster there, no address
+            raise ConnectionError(f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS', '')}: {error}") from error
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False  # the caller has one
         logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -74,7 +78,8 @@ class CaptionFleet:
             if clips:
                 yield from self._run(clips)
         except RayError as error:
-            raise EngineError(str(error).strip().splitlines()[-1]) from error
+            *_, reason = [type(error).__name__, *str(error).strip().splitlines()]
+            raise EngineError(reason) from error
         finally:
             ray.shutdown()
 

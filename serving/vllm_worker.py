@@ -19,7 +19,8 @@ import torch
 from huggingface_hub import snapshot_download
 from transformers import GenerationConfig
 
-from modeling.captioner import weights_revision
+import modeling.auto_classes  # noqa: F401
+from modeling.checkpoint_names import weights_revision
 from processing.processing_kocap import KoCapProcessor
 from processing.video_processing_kocap import ClipMetadata
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import modeling.auto_classes  # noqa: F401
 from training.tiny_model import build_tiny, train_tokenizer
 
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other

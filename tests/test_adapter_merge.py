@@ -11,8 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor
 from typer.testing import CliRunner
 
-import processing  # noqa: F401  registers KoCap with the Auto classes
-from modeling.captioner import weights_revision
+from modeling.checkpoint_names import weights_revision
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 from publish import app
 from serving.adapter_merge import MergeError, apply_adapter, find_base, merge

@@ -10,7 +10,7 @@ from ray.cluster_utils import Cluster
 from test_caption_folders import ROOT, SHORT, make_clips, read, start_until
 
 from modeling.caption_lines import CaptionSettings
-from modeling.captioner import EMBEDDED_MODEL
+from modeling.checkpoint_names import EMBEDDED_MODEL
 from modeling.clip_reading import Clip
 from serving.caption_engines import EngineError
 
@@ -50,6 +50,15 @@ def test_every_clip_is_captioned_once_though_a_worker_is_killed(cluster, tmp_pat
     alone = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)  # without Ray: the same run goes on
     assert alone.returncode == 1, alone.stderr
     assert read(path) == rows
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere"])
+def test_a_cluster_that_is_not_there_is_told(address, tmp_path):
+    command = [sys.executable, "caption.py", "docs/media/clip.mp4", "--out", tmp_path / "captions.jsonl", "--ray"]
+    env = os.environ | {"RAY_ADDRESS": address, "RAY_gcs_server_request_timeout_seconds": "5"}
+    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 2 and "RAY_ADDRESS를 확인해 주세요" in run.stderr, run.stderr
+    assert "Traceback" not in run.stderr and not (tmp_path / "captions.jsonl").exists()
 
 
 def test_a_machine_with_other_weights_ends_the_run_and_says_so():

@@ -11,8 +11,6 @@ import torch
 from small_models import small_pair
 from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer, TrainerCallback, TrainingArguments
 
-import modeling  # noqa: F401  registers KoCap with the Auto classes
-import processing  # noqa: F401
 from corpus.scene_captions import describe, describe_briefly
 from corpus.scenes import HELD_OUT_SEED, sample_scene
 from processing.pipeline_kocap import KoCapPipeline

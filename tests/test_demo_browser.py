@@ -5,6 +5,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 from video_fixtures import make_clip
 
-from demo import captioners
 from demo.captioners import Captioner
 from demo.limits import UploadLimits
+from demo.models import Models
 from demo.page import build_page, launch_options
+from modeling.checkpoint_names import EMBEDDED_MODEL
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
 CHROMIUM = shutil.which("chromium")
@@ -27,6 +29,7 @@ pytestmark = [
 ROOT = Path(__file__).resolve().parent.parent
 CLIP = ROOT / "docs" / "media" / "clip.mp4"
 PICTURES = ROOT / "artifacts" / "demo"
+CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # a ball that rolls, and a yes
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 PATIENCE_MS = 240_000  # a busy machine writes slowly
 WATCH_CAPTION = """
@@ -38,24 +41,40 @@ setInterval(() => {
 """
 
 
-@pytest.fixture(scope="module")
-def captioner() -> Captioner:
-    return captioners.load()
-
-
-@pytest.fixture(scope="module")
-def url(captioner) -> Iterator[str]:
+@contextmanager
+def launched(models: Models) -> Iterator[str]:
     limits = UploadLimits()
-    page = build_page([captioner], [CLIP], limits)
+    page = build_page(models, [CLIP], limits)
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(limits))
-    yield url
-    page.close()
+    try:
+        yield url
+    finally:
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    models = Models()
+    models.load()
+    return models
+
+
+@pytest.fixture(scope="module")
+def captioner(models) -> Captioner:
+    return models.captioners()[0]
+
+
+@pytest.fixture(scope="module")
+def url(models) -> Iterator[str]:
+    with launched(models) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
 def browser():
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        arguments = ["--no-sandbox", "--disable-gpu", *CAMERA]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield browser
         browser.close()
 
@@ -65,14 +84,14 @@ def visit(browser, url):
     """Opens the page as one visitor; whatever its scripts complain about fails the test."""
     contexts, complaints = [], []
 
-    def open_page(query: str = "", **options):
+    def open_page(query: str = "", *, at: str = url, **options):
         context = browser.new_context(**({"viewport": DESKTOP, "locale": "de-DE"} | options))
         context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         page = context.new_page()
         page.add_init_script(WATCH_CAPTION)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(f"{url}{query}")
+        page.goto(f"{at}{query}")
         ready(page)
         return page
 
@@ -254,6 +273,53 @@ def test_two_visitors_at_once_and_two_settings_side_by_side(visit):
     page.wait_for_function("document.querySelector('#compare-right textarea').value.endsWith('니다.')")
     assert page.locator("#compare-left textarea").input_value() == first
     picture(page, "compare", full_page=True)
+
+
+def test_two_models_side_by_side(visit, tiny_checkpoint, tmp_path):
+    shutil.copytree(tiny_checkpoint, tmp_path / "other")
+    models = Models([EMBEDDED_MODEL, str(tmp_path / "other")])
+    models.load()
+    with launched(models) as url:
+        page = visit(at=url)
+        upload(page, CLIP)
+        page.get_by_role("tab", name="비교").click()
+        chosen = page.get_by_role("tabpanel").get_by_role("radio", name=re.compile("^(kocap-tiny|other)$"))
+        assert [chosen.nth(k).is_checked() for k in range(4)] == [True, False, False, True]
+        page.locator("#compare").click()
+        page.wait_for_function("document.querySelector('#compare-right textarea').value.length > 0")
+        left, right = (page.locator(f"#compare-{side} textarea") for side in ("left", "right"))
+        assert left.input_value().endswith("니다.") and right.input_value() not in ("", left.input_value())
+
+
+def test_who_comes_before_the_model_is_told_so_and_served(visit, captioner):
+    models = Models()
+    with launched(models) as url:
+        page = visit(at=url)
+        page.get_by_role("button", name="모델").click()
+        page.locator("#facts", has_text="모델을 불러오는 중입니다").wait_for()
+        upload(page, CLIP)
+        page.locator("#describe").click()
+        page.locator("#notice", has_text="모델을 불러오는 중입니다").wait_for()
+        picture(page, "early", full_page=True)
+        models.load()
+        page.locator("#saves a").first.wait_for()
+        assert page.locator("#notice").inner_text().strip() == ""
+        assert captioner.revision in page.locator("#facts").inner_text()
+
+
+def test_a_recording_of_the_camera_is_described(visit):
+    page = visit(permissions=["camera", "microphone"])
+    page.locator("#clip button[aria-label='Capture from camera'], #clip button[title*='camera']").first.click()
+    picture(page, "camera")
+    page.locator("#clip .access-wrap, #clip button:has-text('카메라')").first.click()
+    record = page.locator("#clip .button-wrap button").first
+    record.wait_for()
+    picture(page, "camera")
+    record.click()
+    page.wait_for_timeout(2_000)
+    record.click()
+    page.locator("#clip video[src]").wait_for()
+    assert describe(page).endswith("니다.")
 
 
 def test_questions_are_answered_below(visit):

@@ -20,8 +20,9 @@ from demo.limits import UploadLimits
 from demo.looking import look, prepare
 from demo.messages import explain
 from demo.settings import Settings
+from demo.streaming import gpu_seconds, stream_caption
 from demo.timeline import WindowRules, make_windows
-from demo.writing import Writing, gpu_seconds, stream_caption
+from demo.writing import Writing
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 from modeling.subtitles import split_sentences
 from processing.processing_kocap import KoCapProcessor

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from video_fixtures import make_clip
 
-from demo import captioners
 from demo.limits import UploadLimits
+from demo.models import Models
 from demo.page import build_page, launch_options
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,9 @@ def ask(url: str, content: bytes, number: int) -> dict:
 
 
 def test_twenty_clients_are_all_served_one_at_a_time_and_memory_is_flat(tiny_checkpoint):
-    captioner, limits = captioners.load(str(tiny_checkpoint)), UploadLimits()
+    models, limits = Models([str(tiny_checkpoint)]), UploadLimits()
+    models.load()
+    (captioner,) = models.captioners()
     inside, most, lock = 0, 0, threading.Lock()
 
     def enter(*_):
@@ -59,7 +61,7 @@ def test_twenty_clients_are_all_served_one_at_a_time_and_memory_is_flat(tiny_che
 
     captioner.pipe.model.register_forward_pre_hook(enter)
     captioner.pipe.model.register_forward_hook(leave)
-    page = build_page([captioner], [], limits)
+    page = build_page(models, [], limits)
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(limits))
     clip, memory = make_clip(20), []
     try:

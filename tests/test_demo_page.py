@@ -2,7 +2,11 @@
 
 import asyncio
 import html.parser
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,12 +18,14 @@ from gradio_client.exceptions import AppError
 from test_video_reading import BAD, GIF_BOMB, NOISE, PNG_BOMB, WHOLE
 from video_fixtures import claim_size, make_clip
 
-from demo import captioners, markup
+from demo import markup
 from demo.captioners import Captioner
 from demo.captioning import Caption
 from demo.limits import UploadLimits
 from demo.looking import Look
+from demo.models import Models
 from demo.page import MAX_WAITING, build_page, launch_options
+from demo.settings import USUAL_FRAMES
 from demo.texts import TEXTS
 from modeling.subtitles import Cue
 
@@ -28,18 +34,33 @@ VALUES = {"num_frames": NUM_FRAMES, "max_new_tokens": NUM_TOKENS}
 LIMITS = UploadLimits(max_duration_s=30.0, max_width=320, max_height=240)
 
 
-@pytest.fixture(scope="module")
-def captioner(tiny_checkpoint: Path) -> Captioner:
-    return captioners.load(str(tiny_checkpoint))
-
-
-@pytest.fixture(scope="module")
-def url(captioner) -> Iterator[str]:
-    page = build_page([captioner], [], LIMITS)
+@contextmanager
+def launched(models: Models) -> Iterator[str]:
+    page = build_page(models, [], LIMITS)
     assert page._queue.max_size == MAX_WAITING
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(LIMITS))
-    yield url
-    page.close()
+    try:
+        yield url
+    finally:
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def models(tiny_checkpoint: Path) -> Models:
+    models = Models([str(tiny_checkpoint)])
+    models.load()
+    return models
+
+
+@pytest.fixture(scope="module")
+def captioner(models) -> Captioner:
+    return models.captioners()[0]
+
+
+@pytest.fixture(scope="module")
+def url(models) -> Iterator[str]:
+    with launched(models) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +168,29 @@ def test_clients_see_two_endpoints_and_no_buttons(client):
     assert [parameter["parameter_name"] for parameter in named["/describe"]["parameters"]] == [
         *("video", "num_frames", "sampling", "detail", "temperature", "max_new_tokens")
     ]
+
+
+def test_the_page_is_there_before_torch_is():
+    script = "import sys, app; sys.exit(' '.join({'torch', 'transformers'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.stderr.strip() == ""
+
+
+def test_who_comes_before_the_model_waits_for_it(tiny_checkpoint, clip):
+    models = Models([str(tiny_checkpoint)])
+    with launched(models) as url:
+        early = Client(url, verbose=False, analytics_enabled=False)
+        asked = early.submit(video=handle_file(clip), api_name="/describe", **VALUES)
+        time.sleep(1)
+        assert not asked.done()
+        models.load()
+        assert asked.result(timeout=60)["caption"]
+
+
+def test_what_a_client_leaves_out_is_as_the_model_is_used_to(client, captioner, clip):
+    record = client.predict(video=handle_file(clip), max_new_tokens=NUM_TOKENS, api_name="/describe")
+    assert record["settings"]["num_frames"] == captioner.num_frames != USUAL_FRAMES
+    assert len(record["frame_times_s"]) == captioner.num_frames
 
 
 def test_tools_of_the_mcp_server_describe_their_arguments(url):

@@ -5,7 +5,8 @@ import pytest
 from corpus.scenes import HELD_OUT_SEED, sample_scene
 from evaluation.generation import caption_clips
 from evaluation.scene_accuracy import scene_scores
-from modeling.captioner import EMBEDDED_MODEL, load_captioner
+from modeling.captioner import load_captioner
+from modeling.checkpoint_names import EMBEDDED_MODEL
 from training.scene_clips import draw_clip
 
 

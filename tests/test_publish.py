@@ -14,8 +14,6 @@ import pytest
 from loopback_hub import LoopbackHub
 from video_fixtures import make_clip
 
-import modeling  # noqa: F401  registers KoCap with the Auto classes
-import processing  # noqa: F401
 from serving.hub_bundle import BundleError, bundle, flat_code
 
 ROOT = Path(__file__).parents[1]

@@ -17,7 +17,8 @@ from gateway_fixtures import CLIP, MODEL, PATIENT_S, Stage, chat_json, data_url,
 from video_fixtures import make_clip
 
 import serve
-from modeling.captioner import load_captioner, weights_revision
+from modeling.captioner import load_captioner
+from modeling.checkpoint_names import weights_revision
 from serving import transformers_worker
 from serving.engine import EngineStartError
 from serving.engine_process import ProcessEngine

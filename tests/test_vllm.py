@@ -16,10 +16,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import openai
+import psutil
 import pytest
 import torch
 from adapter_files import save_random_adapter
@@ -29,7 +31,8 @@ from video_fixtures import make_clip
 
 from configuration.configuration_kocap import KoCapConfig
 from corpus.scenes import HELD_OUT_SEED, sample_scene
-from modeling.captioner import EMBEDDED_MODEL, load_captioner
+from modeling.captioner import load_captioner
+from modeling.checkpoint_names import EMBEDDED_MODEL
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 from processing.video_processing_kocap import ClipMetadata
 from processing.vision_tokens_kocap import CAPTION_PROMPT
@@ -138,6 +141,16 @@ def test_other_shapes_write_the_same_tokens(tmp_path, tower, text):
     assert len({tuple(answer["tokens"]) for answer in expected}) > 1, "answers depend on what is shown"
 
 
+def wait_until_healthy(url: str, process: subprocess.Popen | None = None) -> None:
+    for _ in range(600):
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{url}/health").status_code == 200:
+                return
+        assert process is None or process.poll() is None, "it ended"
+        time.sleep(0.5)
+    pytest.fail("it was not healthy in five minutes")
+
+
 @contextlib.contextmanager
 def server(command: list[str]) -> Iterator[str]:
     """Its address, once it is healthy."""
@@ -145,12 +158,7 @@ def server(command: list[str]) -> Iterator[str]:
         port = free.getsockname()[1]
     process = subprocess.Popen([*command, "--port", str(port)], env=ENVIRONMENT, cwd=ROOT, start_new_session=True)
     try:
-        for _ in range(600):
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200:
-                    break
-            assert process.poll() is None, "it ended"
-            time.sleep(0.5)
+        wait_until_healthy(f"http://127.0.0.1:{port}", process)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGTERM)
@@ -209,13 +217,27 @@ def test_plain_vllm_serves_a_bundle_and_an_adapter_by_name(tmp_path):
         assert float(told["draft"]) > 0
 
 
-def test_our_server_with_vllm_behind_it(tmp_path):
+def test_our_server_with_vllm_behind_it_and_killed_under_load():
     clip = make_clip(8)
     pipe = load_captioner(EMBEDDED_MODEL)
     (expected,) = pipe([clip], generate_kwargs={"do_sample": False, "max_new_tokens": NUM_TOKENS})
-    with server([str(PYTHON), "serve.py", "--engine", "vllm", "--max-context", "1024"]) as url:
-        sent = {"files": {"file": ("a.mp4", clip)}, "data": {"max_new_tokens": NUM_TOKENS}}
-        assert httpx.post(f"{url}/v1/captions", **sent, timeout=60).json()["caption"] == expected["generated_text"]
+    sent = {"files": {"file": ("a.mp4", clip)}, "data": {"max_new_tokens": NUM_TOKENS}}
+    chat = {"messages": [{"role": "user", "content": "무엇이 보이나요?"}], "max_tokens": 900, "temperature": 2}
+    command = [str(PYTHON), "serve.py", "--engine", "vllm", "--max-context", "1024"]
+    with server(command) as url, httpx.Client(base_url=url, timeout=120) as client, ThreadPoolExecutor() as pool:
+        assert client.post("/v1/captions", **sent).json()["caption"] == expected["generated_text"]
+        others = [pool.submit(client.post, "/v1/chat/completions", json=chat) for _ in range(4)]
+        with client.stream("POST", "/v1/chat/completions", json=chat | {"stream": True}) as response:
+            lines = filter(None, response.iter_lines())
+            next(lines), next(lines)  # it writes
+            (serving,) = [process for process in psutil.Process().children() if "serve.py" in process.cmdline()]
+            max(serving.children(recursive=True), key=lambda process: process.memory_info().rss).kill()
+            *_, last = lines
+        assert "E_ENGINE" in last
+        assert {other.result().status_code for other in others} <= {200, 503}
+        assert client.get("/health").status_code == 503
+        wait_until_healthy(url)
+        assert client.post("/v1/captions", **sent).json()["caption"] == expected["generated_text"]
 
 
 def test_a_folder_is_captioned_as_by_transformers(tmp_path):

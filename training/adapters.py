@@ -16,7 +16,7 @@ from peft import LoraConfig, PeftModel, WaveFTConfig, get_peft_model, prepare_mo
 from torch import nn
 from transformers import BitsAndBytesConfig
 
-from modeling.captioner import weights_revision
+from modeling.checkpoint_names import weights_revision
 from modeling.modeling_kocap import NOT_QUANTISED, KoCapForConditionalGeneration
 
 AdapterKind = Literal["lora", "dora", "qlora", "qdora", "wavelet", "full"]

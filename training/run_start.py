@@ -8,6 +8,7 @@ from accelerate import PartialState
 from transformers import AutoConfig, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+import modeling.auto_classes  # noqa: F401
 from configuration.memory_plan import describe
 from corpus.report_pages import write_whole
 

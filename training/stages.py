@@ -20,6 +20,7 @@ from tqdm import tqdm
 from transformers import AutoProcessor, TrainingArguments
 from transformers.integrations import unset_hf_deepspeed_config
 
+import modeling.auto_classes  # noqa: F401
 from configuration.gpu_tiers import CAPTION_TOKENS
 from configuration.memory_plan import GIB
 from corpus.records import Record

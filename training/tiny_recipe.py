@@ -25,6 +25,7 @@ from transformers import (
     set_seed,
 )
 
+import modeling.auto_classes  # noqa: F401
 from corpus.scene_values import Place
 from corpus.scenes import sample_scene, scene_seeds
 from processing.vision_tokens_kocap import CAPTION_PROMPT, SYSTEM_PROMPT

@@ -80,8 +80,11 @@ class CarefulTrainer(Trainer):
     def train(self, *args, **kwargs):
         stop = StopTogether()
         self.add_callback(stop)
-        with stop.listening():
-            return super().train(*args, **kwargs)
+        try:
+            with stop.listening():
+                return super().train(*args, **kwargs)
+        finally:
+            self.remove_callback(stop)
 
     def get_train_dataloader(self) -> DataLoader:
         return shield_workers(super().get_train_dataloader())

@@ -1,0 +1,51 @@
+"""The models of a demo: known by name at once, and loaded while the page is open already."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from modeling.checkpoint_names import EMBEDDED_MODEL, model_name
+
+if TYPE_CHECKING:
+    from .captioners import Captioner
+
+
+class Models:
+    """One model, or two to compare; the first one does everything else.
+
+    Args:
+        models: Checkpoints or adapters, folders or Hub ids.
+    """
+
+    def __init__(self, models: Sequence[str] = (EMBEDDED_MODEL,)):
+        self._models = list(models)
+        self._loading: Future[list[Captioner]] = Future()
+
+    @property
+    def names(self) -> list[str]:
+        """As the page calls them."""
+        return [model_name(model) for model in self._models]
+
+    @property
+    def has_embedded_model(self) -> bool:
+        """Whether the first one is the demonstration model."""
+        return self._models[0] == EMBEDDED_MODEL
+
+    @property
+    def are_ready(self) -> bool:
+        """Whether `captioners` returns at once."""
+        return self._loading.done()
+
+    def load(self) -> None:
+        """Load them all, once.
+
+        Raises:
+            OSError: If there is no such folder or repository.
+        """
+        from .captioners import load  # not above: torch and transformers are most of a start
+
+        self._loading.set_result([load(model) for model in self._models])
+
+    def captioners(self) -> "list[Captioner]":
+        """All of them; waits until they are loaded."""
+        return self._loading.result()
