@@ -5,18 +5,17 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from launched_demo import launched, loaded
 from video_fixtures import make_clip
 
 from demo.captioners import Captioner
 from demo.limits import UploadLimits
 from demo.models import Models
-from demo.page import build_page, launch_options
 from modeling.checkpoint_names import EMBEDDED_MODEL
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
@@ -41,22 +40,9 @@ setInterval(() => {
 """
 
 
-@contextmanager
-def launched(models: Models) -> Iterator[str]:
-    limits = UploadLimits()
-    page = build_page(models, [CLIP], limits)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(limits))
-    try:
-        yield url
-    finally:
-        page.close()
-
-
 @pytest.fixture(scope="module")
 def models() -> Models:
-    models = Models()
-    models.load()
-    return models
+    return loaded()
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +52,7 @@ def captioner(models) -> Captioner:
 
 @pytest.fixture(scope="module")
 def url(models) -> Iterator[str]:
-    with launched(models) as url:
+    with launched(models, UploadLimits(), [CLIP]) as url:
         yield url
 
 
@@ -277,9 +263,7 @@ def test_two_visitors_at_once_and_two_settings_side_by_side(visit):
 
 def test_two_models_side_by_side(visit, tiny_checkpoint, tmp_path):
     shutil.copytree(tiny_checkpoint, tmp_path / "other")
-    models = Models([EMBEDDED_MODEL, str(tmp_path / "other")])
-    models.load()
-    with launched(models) as url:
+    with launched(loaded(EMBEDDED_MODEL, str(tmp_path / "other")), UploadLimits()) as url:
         page = visit(at=url)
         upload(page, CLIP)
         page.get_by_role("tab", name="비교").click()
@@ -293,7 +277,7 @@ def test_two_models_side_by_side(visit, tiny_checkpoint, tmp_path):
 
 def test_who_comes_before_the_model_is_told_so_and_served(visit, captioner):
     models = Models()
-    with launched(models) as url:
+    with launched(models, UploadLimits(), [CLIP]) as url:
         page = visit(at=url)
         page.get_by_role("button", name="모델").click()
         page.locator("#facts", has_text="모델을 불러오는 중입니다").wait_for()
@@ -309,15 +293,16 @@ def test_who_comes_before_the_model_is_told_so_and_served(visit, captioner):
 
 def test_a_recording_of_the_camera_is_described(visit):
     page = visit(permissions=["camera", "microphone"])
-    page.locator("#clip button[aria-label='Capture from camera'], #clip button[title*='camera']").first.click()
+    page.locator("#clip button[aria-label='Capture from camera']").click()
+    page.locator("#clip [title='grant webcam access'] button").wait_for()
     picture(page, "camera")
-    page.locator("#clip .access-wrap, #clip button:has-text('카메라')").first.click()
-    record = page.locator("#clip .button-wrap button").first
-    record.wait_for()
-    picture(page, "camera")
-    record.click()
+    page.locator("#clip [title='grant webcam access'] button").click()
+    button = page.locator("#clip .capture-button")
+    button.locator("[title='start recording']").wait_for()
+    button.click()
+    button.locator("[title='stop recording']").wait_for()
     page.wait_for_timeout(2_000)
-    record.click()
+    button.click()
     page.locator("#clip video[src]").wait_for()
     assert describe(page).endswith("니다.")
 

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from launched_demo import launched, loaded
 from video_fixtures import make_clip
 
 from demo.limits import UploadLimits
-from demo.models import Models
-from demo.page import build_page, launch_options
 
 pytestmark = pytest.mark.slow
 
@@ -43,8 +42,7 @@ def ask(url: str, content: bytes, number: int) -> dict:
 
 
 def test_twenty_clients_are_all_served_one_at_a_time_and_memory_is_flat(tiny_checkpoint):
-    models, limits = Models([str(tiny_checkpoint)]), UploadLimits()
-    models.load()
+    models = loaded(str(tiny_checkpoint))
     (captioner,) = models.captioners()
     inside, most, lock = 0, 0, threading.Lock()
 
@@ -61,17 +59,12 @@ def test_twenty_clients_are_all_served_one_at_a_time_and_memory_is_flat(tiny_che
 
     captioner.pipe.model.register_forward_pre_hook(enter)
     captioner.pipe.model.register_forward_hook(leave)
-    page = build_page(models, [], limits)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(limits))
     clip, memory = make_clip(20), []
-    try:
-        with ThreadPoolExecutor(NUM_CLIENTS) as pool:
-            for _ in range(ROUNDS):
-                records = list(pool.map(lambda number: ask(url, clip, number), range(NUM_CLIENTS)))
-                assert sorted(int(Path(record["file"]).stem) for record in records) == list(range(NUM_CLIENTS))
-                assert len({record["caption"] for record in records}) == 1 and records[0]["caption"]
-                memory.append(resident_bytes())
-    finally:
-        page.close()
+    with launched(models, UploadLimits()) as url, ThreadPoolExecutor(NUM_CLIENTS) as pool:
+        for _ in range(ROUNDS):
+            records = list(pool.map(lambda number: ask(url, clip, number), range(NUM_CLIENTS)))
+            assert sorted(int(Path(record["file"]).stem) for record in records) == list(range(NUM_CLIENTS))
+            assert len({record["caption"] for record in records}) == 1 and records[0]["caption"]
+            memory.append(resident_bytes())
     assert most == 1
     assert memory[-1] - memory[1] < MOST_GROWTH_BYTES, memory

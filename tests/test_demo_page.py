@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from launched_demo import launched, loaded
 from test_video_reading import BAD, GIF_BOMB, NOISE, PNG_BOMB, WHOLE
 from video_fixtures import claim_size, make_clip
 
@@ -24,7 +24,7 @@ from demo.captioning import Caption
 from demo.limits import UploadLimits
 from demo.looking import Look
 from demo.models import Models
-from demo.page import MAX_WAITING, build_page, launch_options
+from demo.page import MAX_WAITING, build_page
 from demo.settings import USUAL_FRAMES
 from demo.texts import TEXTS
 from modeling.subtitles import Cue
@@ -34,22 +34,9 @@ VALUES = {"num_frames": NUM_FRAMES, "max_new_tokens": NUM_TOKENS}
 LIMITS = UploadLimits(max_duration_s=30.0, max_width=320, max_height=240)
 
 
-@contextmanager
-def launched(models: Models) -> Iterator[str]:
-    page = build_page(models, [], LIMITS)
-    assert page._queue.max_size == MAX_WAITING
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(LIMITS))
-    try:
-        yield url
-    finally:
-        page.close()
-
-
 @pytest.fixture(scope="module")
 def models(tiny_checkpoint: Path) -> Models:
-    models = Models([str(tiny_checkpoint)])
-    models.load()
-    return models
+    return loaded(str(tiny_checkpoint))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +46,7 @@ def captioner(models) -> Captioner:
 
 @pytest.fixture(scope="module")
 def url(models) -> Iterator[str]:
-    with launched(models) as url:
+    with launched(models, LIMITS) as url:
         yield url
 
 
@@ -176,9 +163,13 @@ def test_the_page_is_there_before_torch_is():
     assert done.stderr.strip() == ""
 
 
+def test_the_queue_has_an_end(models):
+    assert build_page(models, [], LIMITS)._queue.max_size == MAX_WAITING
+
+
 def test_who_comes_before_the_model_waits_for_it(tiny_checkpoint, clip):
     models = Models([str(tiny_checkpoint)])
-    with launched(models) as url:
+    with launched(models, LIMITS) as url:
         early = Client(url, verbose=False, analytics_enabled=False)
         asked = early.submit(video=handle_file(clip), api_name="/describe", **VALUES)
         time.sleep(1)
