@@ -9,10 +9,12 @@ import logging
 import math
 import os
 import pickle
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import ray
@@ -25,6 +27,7 @@ from processing.video_processing_kocap import KoCapVideoProcessor
 
 from .caption_engines import Engine, EngineError, load_engine
 
+KNOCK_S = 10.0
 MAX_BLOCKS = 2000  # Ray keeps an entry for each
 
 
@@ -45,10 +48,12 @@ class CaptionFleet:
 
     def __init__(self, model: str, settings: CaptionSettings, engine: Engine, *, batch_size: int):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked for telling somebody
+        address = os.environ.get("RAY_ADDRESS", "")
         try:
+            _knock(address)
             ray.init(log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
-        except (ConnectionError, RuntimeError, ValueError) as error:  # no such machine, no cluster there, no address
-            raise ConnectionError(f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS', '')}: {error}") from error
+        except (OSError, RuntimeError, ValueError) as error:  # no such machine, no cluster there, no address
+            raise ConnectionError(f"RAY_ADDRESS={address}: {error}") from error
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False  # the caller has one
         logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -101,6 +106,17 @@ class CaptionFleet:
         )
         for row in lines.iter_rows():
             yield pickle.loads(row["captioned"])  # from our own cluster, which runs what we send it anyway
+
+
+def _knock(address: str) -> None:
+    """See whether somebody answers at `host:port`: Ray itself tries for minutes.
+
+    Raises:
+        OSError: If nobody does.
+    """
+    place = urlsplit(address if "://" in address else f"//{address}")
+    if place.hostname and place.port:
+        socket.create_connection((place.hostname, place.port), KNOCK_S).close()
 
 
 def read_row(row: dict[str, Any], *, processor: KoCapVideoProcessor, look: dict[str, Any]) -> dict[str, bytes]:

@@ -55,8 +55,8 @@ def test_every_clip_is_captioned_once_though_a_worker_is_killed(cluster, tmp_pat
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere"])
 def test_a_cluster_that_is_not_there_is_told(address, tmp_path):
     command = [sys.executable, "caption.py", "docs/media/clip.mp4", "--out", tmp_path / "captions.jsonl", "--ray"]
-    env = os.environ | {"RAY_ADDRESS": address, "RAY_gcs_server_request_timeout_seconds": "5"}
-    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    env = os.environ | {"RAY_ADDRESS": address}
+    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
     assert run.returncode == 2 and "RAY_ADDRESS를 확인해 주세요" in run.stderr, run.stderr
     assert "Traceback" not in run.stderr and not (tmp_path / "captions.jsonl").exists()
 

@@ -222,7 +222,8 @@ def test_our_server_with_vllm_behind_it_and_killed_under_load():
     pipe = load_captioner(EMBEDDED_MODEL)
     (expected,) = pipe([clip], generate_kwargs={"do_sample": False, "max_new_tokens": NUM_TOKENS})
     sent = {"files": {"file": ("a.mp4", clip)}, "data": {"max_new_tokens": NUM_TOKENS}}
-    chat = {"messages": [{"role": "user", "content": "무엇이 보이나요?"}], "max_tokens": 900, "temperature": 2}
+    question = [{"role": "user", "content": "무엇이 보이나요?"}]
+    chat = {"model": "kocap-tiny", "messages": question, "max_tokens": 900, "temperature": 2}
     command = [str(PYTHON), "serve.py", "--engine", "vllm", "--max-context", "1024"]
     with server(command) as url, httpx.Client(base_url=url, timeout=120) as client, ThreadPoolExecutor() as pool:
         assert client.post("/v1/captions", **sent).json()["caption"] == expected["generated_text"]
