@@ -29,16 +29,20 @@ def main() -> None:
     names = [os.environ.get("KOCAP_MODEL") or EMBEDDED_MODEL, os.environ.get("KOCAP_COMPARE_MODEL")]
     models, limits = Models(list(filter(None, names))), UploadLimits()
     page = build_page(models, make_examples(Path(tempfile.gettempdir()) / "kocap-examples"), limits)
-    try:
-        if spaces.config.Config.zero_gpu:  # lends GPUs with the weights that were loaded while the Space started
-            models.load()
-        page.launch(prevent_thread_lock=True, **launch_options(limits))
-        if not models.are_ready:
-            models.load()
-    except OSError as error:
-        page.close()
-        sys.exit(f"모델을 불러올 수 없습니다: {' · '.join(models.names)}\n{error}")
+    if spaces.config.Config.zero_gpu:  # lends GPUs with the weights that were loaded while the Space started
+        load(models)
+    page.launch(prevent_thread_lock=True, **launch_options(limits))
+    if not models.are_ready:
+        load(models)
     page.block_thread()
+
+
+def load(models: Models) -> None:
+    """Load the models, or end the program."""
+    try:
+        models.load()
+    except OSError as error:
+        sys.exit(f"모델을 불러올 수 없습니다: {' · '.join(models.names)}\n{error}")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,11 @@ class Models:
         """
         from .captioners import load  # not above: torch and transformers are most of a start
 
-        self._loading.set_result([load(model) for model in self._models])
+        try:
+            self._loading.set_result([load(model) for model in self._models])
+        except BaseException as error:
+            self._loading.set_exception(error)  # nobody must wait for ever
+            raise
 
     def captioners(self) -> "list[Captioner]":
         """All of them; waits until they are loaded."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import html.parser
+import os
 import subprocess
 import sys
 import time
@@ -176,6 +177,16 @@ def test_who_comes_before_the_model_waits_for_it(tiny_checkpoint, clip):
         assert not asked.done()
         models.load()
         assert asked.result(timeout=60)["caption"]
+
+
+@pytest.mark.slow
+def test_a_model_that_is_not_there_ends_the_program(tmp_path):
+    env = os.environ | {"KOCAP_MODEL": str(tmp_path / "none")}
+    run = subprocess.run(
+        [sys.executable, "app.py"], cwd=Path(__file__).parents[1], env=env, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 1 and "모델을 불러올 수 없습니다" in run.stderr, run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def test_what_a_client_leaves_out_is_as_the_model_is_used_to(client, captioner, clip):
