@@ -73,7 +73,7 @@ def main(
             made_by, lines_of = make(model, settings, engine, batch_size=batch_size)
             run = caption_missing([Clip(path) for path in found.paths], out, made_by, lines_of, progress=BAR)
             failed = follow(run, out, SubtitleFiles(subtitles, found.paths) if subtitles else None)
-            failed |= any(left_out.code.startswith("E_") for left_out in found.left_out)
+            failed |= any(left_out.severity == "error" for left_out in found.left_out)
     except CaptionFileError as error:
         stop(error.message_ko, str(error))
     except EngineError as error:
@@ -155,7 +155,7 @@ def follow(run: Iterator[CaptionLine], out: Path, subtitles: SubtitleFiles | Non
     for code, files in sorted(failures.items()):
         more = f" 외 {len(files) - NAMED}개" if len(files) > NAMED else ""
         typer.echo(f"  {code} {len(files)}개: {', '.join(files[:NAMED])}{more}", err=True)
-    return bool(failures) or any(problem.code.startswith("E_") for problem in problems)
+    return bool(failures) or any(problem.severity == "error" for problem in problems)
 
 
 def load(model: str, engine: Engine = "transformers", *, slots: int = 1) -> tuple[Any, dict[str, Any]]:

@@ -2,18 +2,14 @@
 
 from dataclasses import dataclass
 
+from configuration.coded_errors_kocap import CodedError
 
-class AihubError(ValueError):
-    """A download that cannot be converted.
 
-    `str(error)` reads "CODE: value, rule, way out", in English. `message_ko` says in Korean what to do.
-    """
+class AihubError(CodedError, ValueError):
+    """A download that cannot be converted."""
 
     code = "E_AIHUB"
     message_ko = "AI-Hub 데이터를 변환할 수 없습니다."
-
-    def __str__(self) -> str:
-        return f"{self.code}: {super().__str__()}"
 
 
 class ArchiveError(AihubError):

@@ -14,6 +14,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from configuration.coded_errors_kocap import Notice, Severity
+
 VIDEO_SUFFIXES = tuple(
     f".{name}"
     for group in (
@@ -26,21 +28,11 @@ VIDEO_SUFFIXES = tuple(
 )
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """A file or folder that was not taken, and why.
-
-    Attributes:
-        code: `W_...` where that is as it should be, `E_...` where something may be missing.
-    """
+@dataclass(frozen=True, kw_only=True)
+class LeftOut(Notice):
+    """A file or folder that was not taken, and why: an error where something may be missing."""
 
     path: str
-    code: str
-    message: str
-    message_ko: str
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.message}"
 
 
 @dataclass(frozen=True)
@@ -156,10 +148,11 @@ class _Search:
             "E_FOLDER",
             f"the folder cannot be read ({error.strerror}); check its permissions",
             f"폴더를 읽을 수 없습니다({error.strerror}). 권한을 확인해 주세요.",
+            severity="error",
         )
 
-    def _leave(self, path: str, code: str, message: str, message_ko: str) -> None:
-        self.left_out.append(LeftOut(path, code, message, message_ko))
+    def _leave(self, path: str, code: str, message: str, message_ko: str, severity: Severity = "warning") -> None:
+        self.left_out.append(LeftOut(path=path, code=code, message=message, message_ko=message_ko, severity=severity))
 
 
 def _matches(argument: str) -> Iterator[str]:

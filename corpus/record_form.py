@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from configuration.coded_errors_kocap import CodedError
+
 MARKS = {"video": "<video>", "image": "<image>"}
 MEDIA_KO = {"video": "영상", "image": "이미지"}
 # The prompt of processing.vision_tokens_kocap; importing that would load torch and transformers.
@@ -25,7 +27,7 @@ _REPR = reprlib.Repr()
 _REPR.maxstring = 80
 
 
-class RecordError(ValueError):
+class RecordError(CodedError, ValueError):
     """A row or a file that does not hold records.
 
     `str(error)` reads "E_RECORD: train.jsonl line 12: reason; way out". `message_ko` says the same in Korean.
@@ -38,7 +40,8 @@ class RecordError(ValueError):
     code = "E_RECORD"
 
     def __init__(self, reason: str, reason_ko: str, path: Path | None = None, line: int | None = None):
-        super().__init__(reason, reason_ko, path, line)  # what pickling calls it with again
+        super().__init__(reason)
+        self.args = (reason, reason_ko, path, line)  # what pickling calls it with again
         self.reason, self.reason_ko, self.path, self.line = reason, reason_ko, path, line
 
     def __str__(self) -> str:
@@ -46,7 +49,7 @@ class RecordError(ValueError):
         return f"{self.code}: {self.path}{line}: {self.reason}" if self.path else f"{self.code}: {self.reason}"
 
     @property
-    def message_ko(self) -> str:
+    def message_ko(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         line = f" {self.line}번째 줄" if self.line else ""
         return f"{self.path}{line}: {self.reason_ko}" if self.path else self.reason_ko
 

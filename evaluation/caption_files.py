@@ -21,19 +21,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from configuration.coded_errors_kocap import Notice
 from corpus.record_form import shorten
 from corpus.records import CaptionFileError, RecordError, parse_row, read_rows
 
 NAMED = 5  # ids that a message names
 
 
-@dataclass(frozen=True)
-class CaptionNote:
+class CaptionNote(Notice):
     """What a reader of the scores should know about the files."""
-
-    code: str
-    message: str
-    message_ko: str
 
 
 @dataclass(frozen=True)

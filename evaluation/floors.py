@@ -4,10 +4,11 @@ A caption that fits every video can score well, so no score is given without the
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
+
+from configuration.coded_errors_kocap import Notice
 
 from .ngram_counts import Pairing
 
@@ -32,21 +33,8 @@ _FLOORS = (
 )
 
 
-@dataclass(frozen=True)
-class Alarm:
-    """Something that a reader of the scores must know.
-
-    Attributes:
-        code: Stable, `W_...`.
-        message, message_ko: The same in English and Korean.
-    """
-
-    code: str
-    message: str
-    message_ko: str
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.message}"
+class Alarm(Notice):
+    """Something that a reader of the scores must know."""
 
 
 def derangements(clips: int, *, seed: int, shuffles: int = SHUFFLES) -> list[np.ndarray]:

@@ -11,6 +11,8 @@ from unicodedata import normalize
 
 import numpy as np
 
+from configuration.coded_errors_kocap import CodedError
+
 from .caption_files import few
 from .caption_metrics import METRICS, SCORES, CaptionMetrics, metric_signature
 from .floors import Alarm, best_constant, derangements, diversity, diversity_alarms, floor_alarms, written_for_others
@@ -21,20 +23,10 @@ from .overlap_metrics import mean_score
 BASELINE_METEOR = 0.3052  # AI-Hub's own Korean baseline; tokenizer, METEOR variant and test clips unpublished
 
 
-class ScoreError(ValueError):
-    """Captions that cannot be scored.
-
-    `str(error)` reads "E_SCORE: value, rule, way out". `message_ko` says the same in Korean.
-    """
+class ScoreError(CodedError, ValueError):
+    """Captions that cannot be scored."""
 
     code = "E_SCORE"
-
-    def __init__(self, reason: str, message_ko: str):
-        super().__init__(reason, message_ko)
-        self.reason, self.message_ko = reason, message_ko
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.reason}"
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ class SubtitleFiles:
                 f"{path} cannot be written ({error.strerror}); check the folder's permissions and run it again.",
                 f"자막 파일 {path.name}을(를) 쓸 수 없습니다({error.strerror})."
                 " 폴더의 권한을 확인하고 다시 실행해 주세요.",
+                severity="error",
             )
         return None
 

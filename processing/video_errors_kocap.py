@@ -1,21 +1,13 @@
 """What can be wrong with a video, one class and one stable code per reason; and what is merely odd."""
 
-from dataclasses import dataclass
+from configuration.coded_errors_kocap import CodedError, Notice
 
 
-class VideoError(ValueError):
-    """A video that cannot be used.
-
-    `str(error)` reads "CODE: value, rule, way out", in English, for logs and developers. `message_ko` tells whoever
-    brought the video what to do, in Korean. Instances survive pickling, so they cross from data-loading workers as they
-    are.
-    """
+class VideoError(CodedError, ValueError):
+    """A video that cannot be used."""
 
     code = "E_VIDEO"
     message_ko = "영상을 읽을 수 없습니다. 다른 영상을 사용해 주세요."
-
-    def __str__(self) -> str:
-        return f"{self.code}: {super().__str__()}"
 
 
 class VideoEmptyError(VideoError):
@@ -116,19 +108,5 @@ class FramesError(VideoError):
     message_ko = "프레임 배열의 형식이 맞지 않습니다. uint8 형식의 [T, 3, H, W] 배열을 사용해 주세요."
 
 
-@dataclass(frozen=True)
-class VideoWarning:
-    """Something odd about a video that was read all the same.
-
-    Attributes:
-        code: Stable, `W_...`.
-        message: In English, for logs and developers.
-        message_ko: In Korean, for whoever brought the video.
-    """
-
-    code: str
-    message: str
-    message_ko: str
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.message}"
+class VideoWarning(Notice):
+    """Something odd about a video that was read all the same."""

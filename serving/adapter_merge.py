@@ -14,6 +14,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 
 import modeling.auto_classes  # noqa: F401
+from configuration.coded_errors_kocap import CodedError
 from modeling.checkpoint_names import weights_revision
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 from processing.processing_kocap import KoCapProcessor
@@ -25,12 +26,10 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 logger = logging.getLogger(__name__)
 
 
-class MergeError(ValueError):
-    """An adapter that does not fit its base, or a base that can't take it. `message_ko` says it in Korean."""
+class MergeError(CodedError, ValueError):
+    """An adapter that does not fit its base, or a base that can't take it."""
 
-    def __init__(self, message: str, message_ko: str) -> None:
-        super().__init__(message)
-        self.message_ko = message_ko
+    code = "E_MERGE"
 
 
 def merge(adapter: str | Path, out: Path, *, base: str | None = None) -> Path:

@@ -2,20 +2,18 @@
 
 from typing import Any, Literal
 
+from configuration.coded_errors_kocap import CodedError
 from modeling.captioner import describe_captioner, load_captioner
 from modeling.checkpoint_names import model_name
 
 Engine = Literal["transformers", "vllm"]
 
 
-class EngineError(RuntimeError):
+class EngineError(CodedError, RuntimeError):
     """What writes captions broke down in the middle of a run; says why. The run goes on when started again."""
 
     code = "E_ENGINE"
     message_ko = "설명을 쓰던 엔진이 멈추었습니다. 까닭을 없앤 뒤 같은 명령을 다시 실행하면 이어서 합니다."
-
-    def __str__(self) -> str:
-        return f"{self.code}: {super().__str__()}"
 
 
 def load_engine(model: str, engine: Engine, *, slots: int) -> tuple[Any, dict[str, Any]]:

@@ -5,8 +5,10 @@ Nothing here names a folder, an address or a stack frame of the server.
 
 from typing import Any
 
+from configuration.coded_errors_kocap import CodedError
 
-class GatewayError(Exception):
+
+class GatewayError(CodedError):
     """A request that is answered with an error.
 
     Args:
@@ -22,9 +24,6 @@ class GatewayError(Exception):
     def __init__(self, message: str, *, retry_after_s: int | None = None):
         super().__init__(message)
         self.retry_after_s = retry_after_s
-
-    def __str__(self) -> str:
-        return f"{self.code}: {super().__str__()}"
 
     def body(self, request_id: str) -> dict[str, Any]:
         """As OpenAI's clients expect it, with `message_ko` and `request_id` added."""

@@ -1,7 +1,5 @@
 """Make the folder that goes to the Hub: a checkpoint, its code laid flat beside it, and the entries that find the code.
 
-    python serving/hub_bundle.py FOLDER     # load a bundle as a stranger would; `bundle` ends with this
-
 Code loads from the Hub only when it lies flat and imports its siblings as `from .x_kocap import` (docs: remote code).
 Checkpoints are copied by name, not by exclusion, because a Trainer's folder also holds `training_args.bin`, which can
 carry a Hub token, and an optimizer many times the size of the model.
@@ -18,7 +16,10 @@ import tempfile
 from fnmatch import fnmatch
 from pathlib import Path
 
+from configuration.coded_errors_kocap import CodedError
+
 ROOT = Path(__file__).resolve().parents[1]
+PROOF = Path(__file__).with_name("bundle_proof.py")
 TASK = "video-text-to-text"
 PROCESSOR_FILES = (
     "processor_config.json",
@@ -55,8 +56,11 @@ PIPELINE = {"impl": "pipeline_kocap.KoCapPipeline", "pt": ["AutoModelForImageTex
 logger = logging.getLogger(__name__)
 
 
-class BundleError(ValueError):
+class BundleError(CodedError, ValueError):
     """A checkpoint, a target folder or our own code cannot become a bundle."""
+
+    code = "E_BUNDLE"
+    message_ko = "체크포인트를 번들로 만들 수 없습니다."
 
 
 def bundle(checkpoint: Path, out: Path) -> Path:
@@ -200,7 +204,7 @@ def _point_to_code(folder: Path) -> None:
 
 
 def _prove_elsewhere(folder: Path) -> None:
-    """Run `prove` in a process that knows neither this project nor the network, from another working directory."""
+    """Run bundle_proof.py in a process without this project, the network and this working directory."""
     with tempfile.TemporaryDirectory() as elsewhere:
         search = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
         environment = os.environ | {
@@ -210,7 +214,7 @@ def _prove_elsewhere(folder: Path) -> None:
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         }
         child = subprocess.run(
-            [sys.executable, "-P", __file__, folder],  # -P: this file's folder is no place to import from
+            [sys.executable, "-P", PROOF, folder],  # -P: its folder is no place to import from
             cwd=elsewhere,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -223,35 +227,3 @@ def _prove_elsewhere(folder: Path) -> None:
         raise BundleError(
             f"the bundle doesn't load in a clean process, so it was not kept. Its last lines:\n{last_lines}"
         )
-
-
-def prove(folder: str) -> None:
-    """Load everything the bundle promises, with remote code, and caption two blank frames.
-
-    Raises:
-        BundleError: If weights are missing, unknown or of the wrong shape; whatever else fails raises by itself.
-    """
-    import numpy as np
-    import torch
-    from transformers import AutoConfig, AutoModel, AutoProcessor, AutoVideoProcessor
-    from transformers.dynamic_module_utils import get_class_from_dynamic_module
-
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
-    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
-    AutoVideoProcessor.from_pretrained(folder, trust_remote_code=True)
-    model, info = AutoModel.from_pretrained(
-        folder,
-        trust_remote_code=True,
-        output_loading_info=True,
-        device_map="auto" if torch.cuda.is_available() else None,
-    )
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if info[kind]:
-            raise BundleError(f"the weights have {len(info[kind])} {kind}, among them {sorted(info[kind])[:3]}.")
-    pipeline_class = get_class_from_dynamic_module(config.custom_pipelines[TASK]["impl"], folder)
-    blank_frames = np.zeros((2, 3, 64, 64), np.uint8)
-    pipeline_class(model=model, processor=processor)(blank_frames, max_new_tokens=4)
-
-
-if __name__ == "__main__":
-    prove(sys.argv[1])

@@ -23,6 +23,8 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils import httpx, validate_repo_id
 
+from configuration.coded_errors_kocap import CodedError
+
 from .hub_bundle import (
     CHECKPOINT_FILES,
     PROCESSOR_AUTO_MAP,
@@ -53,19 +55,20 @@ AUTO_MAPPING = {"base_model_class": "AutoModelForImageTextToText", "parent_libra
 logger = logging.getLogger(__name__)
 
 
-class PushError(RuntimeError):
+class PushError(CodedError, RuntimeError):
     """A push that did not happen; the repository's files are as they were.
 
     `str(error)` names repository, cause and the command that repeats it; `message_ko` says the same in Korean.
     """
 
+    code = "E_PUSH"
+
     def __init__(self, cause: str, *, repo_id: str, again: str) -> None:
-        cause = without_token(cause)
         super().__init__(
-            f"pushing to {repo_id} failed: {cause}\n"
-            f"The repository's files are as they were. Once the cause is gone, repeat: {again}"
+            f"pushing to {repo_id} failed: {without_token(cause)}\n"
+            f"The repository's files are as they were. Once the cause is gone, repeat: {again}",
+            f"올리기에 실패했고 저장소의 파일은 그대로입니다. 원인을 해결한 뒤 다시 실행해 주세요: {again}",
         )
-        self.message_ko = f"올리기에 실패했고 저장소의 파일은 그대로입니다. 원인을 해결한 뒤 다시 실행하세요: {again}"
 
 
 @dataclass(frozen=True)

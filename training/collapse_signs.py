@@ -293,7 +293,7 @@ def _sign(
     code: str, message: str, message_ko: str, causes: Sequence[tuple[str, str]], *, serious: bool = False
 ) -> Sign:
     english, korean = zip(*causes, strict=True)
-    return Sign(code, message, message_ko, english, korean, serious)
+    return Sign(code, message, message_ko, causes=english, causes_ko=korean, serious=serious)
 
 
 def _different(look: Look) -> int:

@@ -16,6 +16,7 @@ import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
+from configuration.coded_errors_kocap import CodedError
 from configuration.gpu_tiers import TIERS, GpuTier
 
 STAGES = ("align", "caption")
@@ -24,17 +25,10 @@ KNOWN = {item.name for item in fields(TrainingArguments)}
 CHECKPOINTING = next(n for n in ("activation_checkpointing", "gradient_checkpointing") if n in KNOWN)  # 5.23 renamed it
 
 
-class SettingsError(ValueError):
-    """Settings that do not go together. `str(error)` reads "E_SETTINGS: value, rule, way out"."""
+class SettingsError(CodedError, ValueError):
+    """Settings that do not go together."""
 
     code = "E_SETTINGS"
-
-    def __init__(self, reason: str, message_ko: str):
-        super().__init__(reason, message_ko)
-        self.reason, self.message_ko = reason, message_ko
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.reason}"
 
 
 @dataclass

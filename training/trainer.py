@@ -15,6 +15,8 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from configuration.coded_errors_kocap import CodedError
+
 from .checkpoints import mark_complete
 from .collator import IGNORED
 from .stop_signal import StopTogether, shield_workers
@@ -22,13 +24,14 @@ from .stop_signal import StopTogether, shield_workers
 logger = logging.getLogger(__name__)
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(CodedError, RuntimeError):
     """The loss became NaN or infinite; whatever would follow is worthless."""
 
     code = "E_NAN"
 
     def __init__(self, step: int, loss: float):
-        super().__init__(step, loss)
+        super().__init__("the loss is not a number")
+        self.args = (step, loss)
         self.step, self.loss = step, loss
 
     def __str__(self) -> str:
@@ -38,7 +41,7 @@ class NonFiniteLossError(RuntimeError):
         )
 
     @property
-    def message_ko(self) -> str:
+    def message_ko(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return (
             f"{self.step}번째 스텝에서 손실이 {self.loss}이(가) 되어 학습을 멈췄습니다."
             " 학습률을 낮추고 마지막 체크포인트에서 이어 가세요. fp16이라면 bf16이나 fp32를 써 보세요."
