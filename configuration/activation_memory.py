@@ -85,10 +85,14 @@ def layer_bytes(
     )
 
 
-def checkpoint_bytes(widths: LayerWidths, *, kind: AdapterKind | None, compute_bytes: int) -> int:
-    """Bytes per token of a layer's input, which is all that gradient checkpointing keeps of the layer."""
-    # Trained weights are float32 and the embeddings among them, so the residual stream is float32 under autocast too.
-    return widths.hidden * (FLOAT32_BYTES if kind == "full" else compute_bytes)
+def stream_bytes(kind: AdapterKind | None, dtype: str, *, four_bit: bool) -> int:
+    """Bytes of one number in the residual stream.
+
+    Under autocast it is as the embeddings give it: float32 where those are trained, and in float16 where an adapter
+    stands on 4 bits (training/adapters.py).
+    """
+    is_float32 = dtype == "float32" or kind == "full" or (dtype == "float16" and four_bit and kind is not None)
+    return FLOAT32_BYTES if is_float32 else 2
 
 
 def norm_bytes(width: int, *, kind: AdapterKind | None) -> int:

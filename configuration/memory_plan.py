@@ -17,7 +17,7 @@ Not planned: eager attention, dropout in adapters, more than one GPU, torch.comp
 from dataclasses import dataclass
 from typing import Literal
 
-from .activation_memory import AdapterKind, LayerWidths, checkpoint_bytes, layer_bytes, norm_bytes
+from .activation_memory import AdapterKind, LayerWidths, layer_bytes, norm_bytes, stream_bytes
 from .configuration_kocap import KoCapConfig
 from .parameter_counts import ParameterCounts, count_model
 
@@ -150,9 +150,8 @@ def plan_memory(
     )
     layer += _weight_products(counts, model_config, trains, compute)
     depth = model_config.text_config.num_hidden_layers
-    kept = depth * (
-        tokens * checkpoint_bytes(widths, kind=trains, compute_bytes=compute) if gradient_checkpointing else layer
-    )
+    stream = tokens * widths.hidden * stream_bytes(trains, dtype, four_bit=four_bit)
+    kept = depth * (stream if gradient_checkpointing else layer)  # checkpointing keeps a layer's input alone
     end = norm_bytes(widths.hidden, kind=trains) + (compute * widths.hidden if trains == "full" else 0)
     projector = _projector_activations(model_config, stage, batch_size * frames, compute, image_size)
     vocabulary = tokens if logit_positions is None else batch_size * min(logit_positions, sequence_length)
@@ -216,9 +215,9 @@ def _check(*, kind: str, four_bit: bool, dtype: str, stage: str, batch_size: int
 
 
 def _frozen_bytes(counts: ParameterCounts, trains: str | None, compute: int, four_bit: bool) -> int:
-    frozen = counts.vision + (counts.projector if trains else 0)
     if trains == "full":
-        return frozen * compute
+        return counts.vision * compute
+    frozen = counts.vision + (counts.projector if trains else 0)
     linears = counts.linears * (NF4_BYTES if four_bit else compute)
     return round((frozen + counts.embeddings + counts.others) * compute + linears)
 

@@ -45,9 +45,9 @@ class ParameterCounts:
         return self.vision + self.projector + self.language_model
 
     def count_adapter(self, kind: str, rank: int) -> int:
-        """Trainable parameters of an adapter; `full` is the whole language model."""
+        """Trainable parameters of an adapter; `full` is everything but the vision tower."""
         if kind == "full":
-            return self.language_model
+            return self.projector + self.language_model
         low_rank = sum(rank * (inputs + outputs) for inputs, outputs in self.adapted)
         magnitudes = sum(outputs for _, outputs in self.adapted) if kind in ("dora", "qdora") else 0
         return low_rank + magnitudes

@@ -111,6 +111,11 @@ class ContinuousBatcher:
         if taken := self._release(name):
             taken[1].cancel_request(name)
 
+    def close(self) -> None:
+        """Abandon every answer and end the threads, without which a process does not end."""
+        for manager in self._managers.values():
+            manager.stop(block=True, hard_stop=True)
+
     def _release(self, name: str) -> tuple[int, Any] | None:
         with self._lock:
             taken = self._taken.pop(name, None)

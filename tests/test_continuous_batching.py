@@ -53,8 +53,7 @@ def batch(tiny_checkpoint: Path) -> Iterator[Batch]:
     batch = Batch(tiny_checkpoint)
     yield batch
     assert batch.failures == []
-    for manager in batch.batcher._managers.values():
-        manager.stop(hard_stop=True)
+    batch.batcher.close()
 
 
 def chat(*parts: object) -> list[dict]:
