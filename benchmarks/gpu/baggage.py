@@ -20,7 +20,7 @@ from cells import Machine, NotMeasured
 BAGGAGE = Path(__file__).parent / "baggage"
 CLIPS, CAPTIONS, DECODING = "clips.npz", "captions.json", "decoding.json"
 COUNT = 20
-TOKENS = 256  # of a caption, at most
+TOKENS = 256
 
 
 def find_baggage(machine: Machine) -> Path:
@@ -36,8 +36,13 @@ def find_baggage(machine: Machine) -> Path:
     folder = machine.out / "baggage"
     if not (folder / DECODING).is_file():
         folder.mkdir(exist_ok=True)
-        pack(folder, count=2)
+        pack(folder, count=2, max_new_tokens=count_tokens(machine))
     return folder
+
+
+def count_tokens(machine: Machine) -> int:
+    """Tokens of a caption, at most."""
+    return 32 if machine.rehearse else TOKENS
 
 
 def load_clips(folder: Path) -> tuple[list[np.ndarray], list[str]]:
@@ -52,7 +57,7 @@ def load_decoding(folder: Path) -> dict:
     return json.loads((folder / DECODING).read_text(encoding="utf-8"))
 
 
-def pack(folder: Path, *, count: int = COUNT) -> None:
+def pack(folder: Path, *, count: int = COUNT, max_new_tokens: int = TOKENS) -> None:
     """Draw clips, read them back as mp4 files, caption them, and time the decoding of larger ones."""
     from corpus.scenes import HELD_OUT_SEED, sample_scene, write_clip
     from evaluation.generation import caption_clips
@@ -65,7 +70,7 @@ def pack(folder: Path, *, count: int = COUNT) -> None:
             write_clip(sample_scene(HELD_OUT_SEED + number), path)
             (clip,), _ = pipe.processor.video_processor.fetch_videos(str(path))
             frames.append(clip.numpy())
-    captions = caption_clips(pipe, frames, max_new_tokens=TOKENS)
+    captions = caption_clips(pipe, frames, max_new_tokens=max_new_tokens)
     np.savez_compressed(folder / CLIPS, **{str(number): clip for number, clip in enumerate(frames)})
     (folder / CAPTIONS).write_text(json.dumps(captions, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     (folder / DECODING).write_text(json.dumps(time_decoding(pipe, clips=count)) + "\n", encoding="utf-8")

@@ -49,10 +49,11 @@ def roofline(machine: Machine) -> dict:
     copy_s = timed(machine, lambda: target.copy_(source))
     a, b = (torch.randn(size, size, device=machine.device, dtype=dtype) for _ in range(2))
     product_s = timed(machine, lambda: a @ b)
-    return {
-        "copy_gb_s": round(2 * source.nbytes / copy_s / 1e9, 1),
-        "tflop_s": round(2 * size**3 / product_s / 1e12, 2),
-    }
+    return {"copy_gb_s": _digits(2 * source.nbytes / copy_s / 1e9), "tflop_s": _digits(2 * size**3 / product_s / 1e12)}
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.4g}")
 
 
 class Speaker:

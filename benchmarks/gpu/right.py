@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from baggage import TOKENS, find_baggage, load_clips
+from baggage import count_tokens, find_baggage, load_clips
 from cells import Cell, Machine, run_part
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -66,7 +66,7 @@ def captions_agree(machine: Machine, dtype: torch.dtype, **loading) -> dict:
     """Greedy captions against the CPU's float32 ones."""
     frames, expected = clips_of(machine)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    said = caption_clips(load(machine, dtype, **loading), frames, max_new_tokens=TOKENS)
+    said = caption_clips(load(machine, dtype, **loading), frames, max_new_tokens=count_tokens(machine))
     return agreement(said, expected)
 
 
