@@ -42,7 +42,8 @@ class ConnectionLimits:
         if named := variables.get("KOCAP_HOSTS"):
             return cls(hosts=(*LOOPBACK_NAMES, *(name.strip().lower() for name in named.split(","))))
         is_local = variables.get("GRADIO_SERVER_NAME", LOOPBACK_NAMES[0]) in LOOPBACK_NAMES
-        return cls() if is_local and not variables.get("GRADIO_SHARE") else cls(hosts=("*",))
+        is_shared = variables.get("GRADIO_SHARE", "").lower() == "true"
+        return cls() if is_local and not is_shared else cls(hosts=("*",))
 
 
 @dataclass(frozen=True)

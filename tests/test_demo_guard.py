@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import importlib.util
 import re
 import socket
 import threading
@@ -20,6 +21,7 @@ from video_fixtures import make_clip
 from demo.limits import ConnectionLimits, UploadLimits
 from demo.models import Models
 
+needs_mcp = pytest.mark.skipif(not importlib.util.find_spec("mcp"), reason="the MCP server needs gradio[mcp]")
 PATIENT_S = 30.0  # for what takes a moment; whatever lasts longer does not end
 FILE = {"_type": "gradio.FileData"}
 CLIP = make_clip(20)
@@ -123,8 +125,8 @@ def test_no_endpoint_opens_a_url(url, client, bait):
     assert visits == []
 
 
+@needs_mcp
 def test_no_mcp_tool_opens_a_url(url, bait):
-    pytest.importorskip("mcp", reason="the MCP server needs gradio[mcp]")
     from mcp import ClientSession
     from mcp.client.streamable_http import streamablehttp_client
 
@@ -197,7 +199,9 @@ def test_the_limit_holds_for_all_files_of_an_upload_together(client):
     assert upload(client, half)
 
 
-@pytest.mark.parametrize("route", ["call/describe", "queue/join", "run/describe", "cancel", "mcp/"])
+@pytest.mark.parametrize(
+    "route", ["call/describe", "queue/join", "run/describe", "cancel", pytest.param("mcp/", marks=needs_mcp)]
+)
 def test_other_bodies_are_small(client, route):
     answer = client.post(route, json={"data": ["x" * (1 << 20)]}, headers={"Accept": "application/json"})
     assert (answer.status_code, answer.text[:13]) == (413, "[E_BODY_SIZE]")
@@ -260,8 +264,8 @@ def test_a_call_that_nobody_waits_for_ends_and_others_get_their_turn(models, slo
         assert '"caption"' in ask(client, arguments(upload(client), 80))  # who listens is not hurried
 
 
+@needs_mcp
 def test_a_tool_s_call_ends_when_its_caller_has_left(models, slow_model):
-    pytest.importorskip("mcp", reason="the MCP server needs gradio[mcp]")
     clip = "data:video/mp4;base64," + base64.b64encode(CLIP).decode()
     listing = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
     accept = {"Accept": "application/json, text/event-stream"}
