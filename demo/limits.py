@@ -7,10 +7,9 @@ from processing.video_errors_kocap import VideoTooLongError
 from processing.video_isolation_kocap import read_frames_isolated
 from processing.video_limits_kocap import Limits
 from processing.video_reading_kocap import VideoFacts
+from serving.gateway_settings import LOOPBACK_NAMES
 
 FIRST_LOOK_SIZE = 36  # pixels: only the facts are wanted, and a frame comes with them
-
-LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 
 @dataclass(frozen=True)
