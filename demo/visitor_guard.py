@@ -1,6 +1,7 @@
 """What every request passes before Gradio sees it: host, routes, sizes and pace of bodies, and who still reads."""
 
 import asyncio
+import contextlib
 import logging
 import re
 from typing import Any
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 UPLOAD = f"{ROUTES}/upload"
 # Gradio's routes for what this page does not have. The first runs ffmpeg on what is sent.
 CLOSED = re.compile(rf"{ROUTES}/(process_recording|component_server|deep_link|stream|vibe-edit|undo-vibe-edit)\b")
+LINGER_S = 1.0
 PORT = re.compile(r":\d+$")
 
 
@@ -110,6 +112,14 @@ class _Body:
             self._fail(self._too_large())
         return message
 
+    async def drain(self) -> None:
+        """Read for a moment what still comes: a connection closed with bytes unread takes the answer with it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while not self._is_complete:
+                    message = await self._receive()
+                    self._is_complete = not message.get("more_body", False)  # also when the client has left
+
     def _fail(self, error: GatewayError) -> None:
         self.error = error
         raise MultiPartException(str(error))
@@ -142,13 +152,15 @@ class _Answer:
             raise
 
     async def refuse(self, error: GatewayError) -> None:
-        """Answer with an error, in both languages, and close the connection: what still comes is not read."""
+        """Answer with an error, in both languages, and close the connection."""
         self._is_refused = self.has_begun = True
         text = f"[{error.code}] {error.message_ko}\n{error}\n"
         headers = error.headers() | {"Connection": "close"}
         answer: Any = PlainTextResponse(text, error.status, headers)
         await self._send({"type": "http.response.start", "status": error.status, "headers": answer.raw_headers})
-        await self._send({"type": "http.response.body", "body": answer.body})
+        await self._send({"type": "http.response.body", "body": answer.body, "more_body": True})
+        await self._body.drain()
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _bad_upload() -> UploadError:

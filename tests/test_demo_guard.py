@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import importlib.util
+import json
 import re
 import socket
 import threading
@@ -25,7 +26,7 @@ needs_mcp = pytest.mark.skipif(not importlib.util.find_spec("mcp"), reason="the 
 PATIENT_S = 30.0  # for what takes a moment; whatever lasts longer does not end
 FILE = {"_type": "gradio.FileData"}
 CLIP = make_clip(20)
-QUICK = ConnectionLimits(max_json_mb=1, max_silence_s=0.5, max_sending_s=1.0, max_unheard_s=0.5)
+QUICK = ConnectionLimits(max_json_mb=1, max_silence_s=2.0, max_sending_s=2.0, max_unheard_s=1.5)
 STEP_S = 0.02  # a token of the slowed model
 
 
@@ -253,6 +254,7 @@ def running(page) -> int:
     return page._queue.get_active_worker_count() + len(page._queue)
 
 
+@pytest.mark.slow
 def test_a_call_that_nobody_waits_for_ends_and_others_get_their_turn(models, slow_model):
     with launched_page(models, UploadLimits(), connections=QUICK) as (page, url), visitor(url) as client:
         data = arguments(upload(client), MANY)
@@ -261,9 +263,10 @@ def test_a_call_that_nobody_waits_for_ends_and_others_get_their_turn(models, slo
         assert until(lambda: running(page) == 0)
         assert len(slow_model) < FEW
         assert "[E_UNHEARD]" in client.get(f"call/describe/{posted[0]}").text
-        assert '"caption"' in ask(client, arguments(upload(client), 80))  # who listens is not hurried
+        assert '"caption"' in ask(client, arguments(upload(client), 150))  # who listens is not hurried
 
 
+@pytest.mark.slow
 @needs_mcp
 def test_a_tool_s_call_ends_when_its_caller_has_left(models, slow_model):
     clip = "data:video/mp4;base64," + base64.b64encode(CLIP).decode()
@@ -272,14 +275,18 @@ def test_a_tool_s_call_ends_when_its_caller_has_left(models, slow_model):
     with launched_page(models, UploadLimits(), connections=QUICK) as (page, url), visitor(url) as client:
         names = re.findall(r'"name":\s*"(\w*describe)"', client.post("mcp/", json=listing, headers=accept).text)
         call = {"name": names[0], "arguments": {"video": clip, "max_new_tokens": MANY}}
-        asked = listing | {"method": "tools/call", "params": call}
-        with visitor(url) as leaving, pytest.raises(httpx.ReadTimeout):
-            leaving.post("mcp/", json=asked, headers=accept, timeout=0.5)
-        assert until(lambda: slow_model)
+        asked = json.dumps(listing | {"method": "tools/call", "params": call}).encode()
+        address = urlsplit(url)
+        with socket.create_connection((address.hostname, address.port)) as leaving:
+            head = f"POST /gradio_api/mcp/ HTTP/1.1\r\nHost: {address.netloc}\r\nAccept: {accept['Accept']}\r\n"
+            head += f"Content-Type: application/json\r\nContent-Length: {len(asked)}\r\n\r\n"
+            leaving.sendall(head.encode() + asked)
+            assert until(lambda: slow_model)
         assert until(lambda: running(page) == 0)
     assert len(slow_model) < FEW
 
 
+@pytest.mark.slow
 def test_an_answer_that_nobody_reads_is_given_up(models):
     with launched_page(models, UploadLimits(), connections=QUICK) as (page, url):
         address = urlsplit(url)
