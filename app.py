@@ -11,13 +11,14 @@ GRADIO_SERVER_NAME says otherwise, as it does on a Space.
 import logging
 import os
 import sys
-import tempfile
-from pathlib import Path
 
+from demo.working_folder import WORKING_FOLDER  # before Gradio
+
+# isort: split
 import spaces  # before torch, which it patches on ZeroGPU; elsewhere it does nothing
 
 from demo.examples import make_examples
-from demo.limits import UploadLimits
+from demo.limits import ConnectionLimits, UploadLimits
 from demo.models import Models
 from demo.page import build_page, launch_options
 from modeling.checkpoint_names import EMBEDDED_MODEL
@@ -28,10 +29,11 @@ def main() -> None:
     logging.getLogger("transformers").setLevel(logging.ERROR)
     names = [os.environ.get("KOCAP_MODEL") or EMBEDDED_MODEL, os.environ.get("KOCAP_COMPARE_MODEL")]
     models, limits = Models(list(filter(None, names))), UploadLimits()
-    page = build_page(models, make_examples(Path(tempfile.gettempdir()) / "kocap-examples"), limits)
+    page = build_page(models, make_examples(WORKING_FOLDER / "examples"), limits)
     if spaces.config.Config.zero_gpu:  # lends GPUs with the weights that were loaded while the Space started
         load(models)
-    page.launch(prevent_thread_lock=True, **launch_options(limits))
+    connections = ConnectionLimits.of_environment(os.environ)
+    page.launch(prevent_thread_lock=True, **launch_options(limits, connections))
     if not models.are_ready:
         load(models)
     page.block_thread()

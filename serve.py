@@ -25,11 +25,10 @@ from serving.engine import EngineStartError
 from serving.engine_process import ProcessEngine
 from serving.gateway import Gateway, build_gateway
 from serving.gateway_server import make_server
-from serving.gateway_settings import GatewaySettings
+from serving.gateway_settings import LOOPBACK_NAMES, GatewaySettings
 from serving.request_guard import JsonLines
 
 ENGINES = {"transformers": transformers_worker.serve, "vllm": vllm_worker.serve}
-LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 
 def main(

@@ -34,7 +34,6 @@ from playwright.sync_api import Browser, sync_playwright
 from run_record import save_result
 
 from corpus.scenes import sample_scene, write_clip
-from demo.examples import make_examples
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED, LENGTH_S = 1_500_000_040, 15.0
@@ -97,7 +96,6 @@ def main(
     chromium: Annotated[str, typer.Option(help="Debian's package chromium")] = "/usr/bin/chromium",
 ) -> None:
     """Measure, print medians, and keep them in results/demo.json."""
-    make_examples(Path(tempfile.gettempdir()) / "kocap-examples")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         clip = Path(folder) / "scene.mp4"
         write_clip(replace(sample_scene(SEED), duration_s=LENGTH_S), clip, height=720, width=1280, fps=30)

@@ -18,7 +18,6 @@ import os
 import pstats
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
@@ -251,7 +250,7 @@ def main(
     make_only: Annotated[bool, typer.Option(help="make the clips and stop")] = False,
 ) -> None:
     """Measure, print, plot and save."""
-    folder = clips or Path(tempfile.gettempdir()) / "kocap_clips"
+    folder = clips or Path.home() / ".cache/kocap/clips"  # not in a folder of everybody's
     if profile_cell or cell:
         wanted, real_clips, memory = tuple(map(Cell.parse, [profile_cell] if profile_cell else cell)), None, False
     else:

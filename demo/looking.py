@@ -85,7 +85,7 @@ def prepare(pipe: "KoCapPipeline", seen: Look, prompt: str, earlier: Sequence[tu
     """
     turns = [*(turn for pair in earlier for turn in pair), prompt]
     chat = [
-        {"role": "assistant" if index % 2 else "user", "content": [{"type": "text", "text": _plain(pipe, text)}]}
+        {"role": "assistant" if index % 2 else "user", "content": [{"type": "text", "text": text}]}
         for index, text in enumerate(turns)
     ]
     chat[0]["content"].insert(0, {"type": "video", "video": seen.frames})
@@ -95,13 +95,3 @@ def prepare(pipe: "KoCapPipeline", seen: Look, prompt: str, earlier: Sequence[tu
         "warnings": seen.warnings,
     }
     return pipe.preprocess({"chats": [chat], "video_metadata": [metadata]}, num_frames=len(seen.frames))
-
-
-def _plain(pipe: "KoCapPipeline", text: str) -> str:
-    """A text from a stranger without the marks that stand for frames and for ends of turns."""
-    processor: Any = pipe.processor
-    tokens = {"<video>", "<image>", processor.video_token, processor.image_token}
-    tokens |= set(processor.tokenizer.all_special_tokens)
-    for token in sorted(filter(None, tokens), key=len, reverse=True):
-        text = text.replace(token, " ")
-    return text.strip() or "?"

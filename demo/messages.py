@@ -31,6 +31,11 @@ QUEUE_FULL = bilingual(
     "E_BUSY: the queue is full. Try again in a moment.",
 )
 
+UNHEARD = bilingual(
+    "[E_UNHEARD] 결과를 기다리는 곳이 없어 설명을 멈추었습니다. 다시 요청하고 바로 결과를 받아 주세요.",
+    "E_UNHEARD: nobody waited for the answer, so it was not finished. Ask again, and read the answer at once.",
+)
+
 
 class UserError(gr.Error):
     """A message for the visitor, ready to be shown."""

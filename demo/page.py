@@ -12,13 +12,16 @@ from starlette.middleware import Middleware
 
 from .actions import NO_ANSWERS, NO_CAPTION, NO_COMPARISON, NO_TIMELINE, Actions
 from .api import Api
-from .limits import UploadLimits
+from .file_inputs import UploadsOnly
+from .limits import ConnectionLimits, UploadLimits
+from .listeners import Listeners
 from .messages import QUEUE_FULL
 from .models import Models
 from .page_head import LANGUAGE_SCRIPT, PageHead, full_queue_script
 from .settings import HOTTEST, MOST_FRAMES, MOST_TOKENS, USUAL_FRAMES, USUAL_TOKENS
 from .texts import I18N, TEXTS, both
 from .texts import label as t
+from .visitor_guard import VisitorGuard
 
 if TYPE_CHECKING:
     from .captioners import Captioner
@@ -47,7 +50,7 @@ def build_page(models: Models, examples: Sequence[Path], limits: UploadLimits) -
     """
     actions, api = Actions(models, limits), Api(models, limits)
     title = " · ".join(TEXTS["title"])
-    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(DELETE_EVERY_S, DELETE_AFTER_S)) as page:
+    with UploadsOnly(title=title, analytics_enabled=False, delete_cache=(DELETE_EVERY_S, DELETE_AFTER_S)) as page:
         gr.HTML(_header(models), elem_id="head")
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
@@ -100,11 +103,19 @@ def build_page(models: Models, examples: Sequence[Path], limits: UploadLimits) -
 
         told = [facts, settings[0], settings[4], *sides[1::4]]
         page.load(lambda: _tell(models.captioners()), None, told, **quiet)
-    return page.queue(max_size=MAX_WAITING)
+    return page.queue(max_size=MAX_WAITING, api_open=False)  # no way around the queue
 
 
-def launch_options(limits: UploadLimits) -> dict[str, Any]:
+def launch_options(limits: UploadLimits, connections: ConnectionLimits | None = None) -> dict[str, Any]:
     """How the page is launched: looks, languages and limits."""
+    connections = connections or ConnectionLimits()
+    listeners, max_upload_bytes = Listeners(connections.max_unheard_s), limits.max_file_mb << 20
+    guard = Middleware(
+        VisitorGuard,
+        limits=connections,
+        max_upload_bytes=max_upload_bytes,
+        listeners=listeners,  # type: ignore[arg-type]
+    )
     return {
         "theme": Theme(
             primary_hue="teal",
@@ -116,7 +127,7 @@ def launch_options(limits: UploadLimits) -> dict[str, Any]:
         ).set(  # dark enough for white letters
             button_primary_background_fill="*primary_700", button_primary_background_fill_hover="*primary_800"
         ),
-        "app_kwargs": {"middleware": [Middleware(PageHead, _head())]},
+        "app_kwargs": {"middleware": [guard, Middleware(PageHead, _head())], "lifespan": listeners.watch},
         "i18n": I18N,
         "footer_links": ["api", "gradio", "settings"],
         "max_file_size": f"{limits.max_file_mb}mb",

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     # scan for lines like this one; without it the saved config would name a pipeline whose file was left behind.
     from processing.pipeline_kocap import KoCapPipeline  # noqa: F401
 
+# Their Transformers backends name their attention so; tests/test_modeling.py loads a model as they do.
+ENGINES_WITH_THEIR_OWN_HEAD = ("vllm", "sglang")
+
 # Quantisers must leave these alone: they are small, and 4-bit weights hurt them most. transformers matches from the
 # start of the full name, which has `model.` in front where there is a head.
 NOT_QUANTISED = [
@@ -67,9 +70,10 @@ class KoCapPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def _from_config(cls, config, **kwargs):
-        # vLLM builds AutoModel's class and wants the model without a head; users want `.generate()` from AutoModel.
-        # AutoModel maps to the generation class, and vLLM is known by the attention it asks for.
-        if cls is KoCapForConditionalGeneration and config.text_config._attn_implementation == "vllm":
+        # Engines build AutoModel's class and want the model without a head; users want `.generate()` from AutoModel.
+        # AutoModel maps to the generation class, and an engine is known by the attention it asks for.
+        attention = kwargs.get("attn_implementation") or config.text_config._attn_implementation
+        if cls is KoCapForConditionalGeneration and attention in ENGINES_WITH_THEIR_OWN_HEAD:
             return KoCapModel._from_config(config, **kwargs)
         return super()._from_config(config, **kwargs)
 

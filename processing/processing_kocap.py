@@ -7,6 +7,7 @@ from transformers import AutoImageProcessor, AutoTokenizer, SiglipImageProcessor
 from transformers.image_utils import make_flat_list_of_images
 from transformers.processing_utils import MultiModalData, ProcessorMixin
 
+from .control_tokens_kocap import as_plain_chat, control_tokens
 from .video_processing_kocap import KoCapVideoProcessor, as_clips
 from .vision_tokens_kocap import add_vision_tokens, captioning_template, vision_tokens
 
@@ -70,6 +71,15 @@ class KoCapProcessor(ProcessorMixin):
             **kwargs,
         )
 
+    def apply_chat_template(self, conversation, *args, **kwargs):
+        """As transformers', and nothing that stands in a message becomes a control token or a placeholder."""
+        tokens = control_tokens(self.tokenizer)
+        if isinstance(conversation[0], dict):
+            conversation = as_plain_chat(conversation, tokens)
+        else:
+            conversation = [as_plain_chat(getattr(chat, "messages", chat), tokens) for chat in conversation]
+        return super().apply_chat_template(conversation, *args, **kwargs)
+
     def prepare_inputs_layout(self, images=None, text=None, videos=None, audio=None, **kwargs):
         """As transformers', and `<image>` and `<video>` in plain text become the tokenizer's own vision tokens."""
         images, text, videos, audio = super().prepare_inputs_layout(
@@ -107,7 +117,7 @@ class KoCapProcessor(ProcessorMixin):
                 raise ValueError(
                     f"the text has {written} {modality} placeholders ({token}) but {given} {modality}s were given; they"
                     f" must be equal. Write one <{modality}> per {modality} in plain text, or use apply_chat_template;"
-                    " remove any that a user typed."
+                    " put what a user types into a chat."
                 )
         start, end = self.vision_start_token, self.vision_end_token
         if start:

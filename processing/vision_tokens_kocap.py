@@ -11,6 +11,7 @@ QWEN_TOKENS = {
     "vision_end_token": "<|vision_end|>",
 }
 PLAIN_TOKENS = {"image_token": "<image>", "video_token": "<video>", "vision_start_token": "", "vision_end_token": ""}
+THOUGHT_TOKENS = ("<think>", "</think>")  # Qwen3's borders of a thought, which its tokenizer does not call special
 
 # A message's text, with marks in place of its images and videos.
 SPELL = """\
@@ -101,5 +102,5 @@ def captioning_template(tokenizer) -> str:
     if "<|im_start|>" not in tokenizer.get_vocab():
         return VICUNA_TEMPLATE
     is_hybrid = "enable_thinking" in (tokenizer.chat_template or "")
-    thinking_off = "<think>\\n\\n</think>\\n\\n" if is_hybrid else ""
+    thinking_off = "\\n\\n".join([*THOUGHT_TOKENS, ""]) if is_hybrid else ""
     return CHATML_TEMPLATE.replace("@SYSTEM@", SYSTEM_PROMPT).replace("@THINKING_OFF@", thinking_off)

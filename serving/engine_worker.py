@@ -150,7 +150,7 @@ class Worker:
         try:
             prompt_tokens, prompt = self._writer.prepare(job)
         except ValueError as error:
-            raise PromptError("the chat does not fit the model's template; remove vision tokens from texts.") from error
+            raise PromptError("the chat does not fit the model's template; check the roles of its messages.") from error
         answer = self._open.get(name)
         if answer is None:
             return  # the client has left

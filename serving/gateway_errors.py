@@ -93,7 +93,7 @@ class ContextError(GatewayError):
 
 class PromptError(GatewayError):
     code = "E_PROMPT"
-    message_ko = "대화를 모델에 넣을 수 없습니다. <video>, <image> 같은 표시를 글에서 빼 주세요."
+    message_ko = "대화를 모델에 넣을 수 없습니다. 메시지의 역할과 순서를 확인해 주세요."
 
 
 class GenerationError(GatewayError):

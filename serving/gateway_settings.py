@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Network, IPv6Network
 
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]", "::1")  # of a server that only this machine reaches
+
 
 @dataclass(frozen=True)
 class GatewaySettings:

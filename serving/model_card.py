@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.utils import httpx
+
+from configuration.backbone_licenses import LICENSES, License
 
 from .hub_bundle import REPORT_FILES, TASK
 from .hub_push import COMMIT, without_token
@@ -61,6 +64,8 @@ class RunFacts:
         is_aihub: Whether AI-Hub's data was used, which asks for its credit line.
         command: As typed; paths are shortened to their last name.
         hyperparameters, hardware, versions: What it takes to do it again.
+        license: Of the backbones whose weights are inside, or of the base; None where it is not known.
+        backbones: Vision encoder and language model, where the run began with them.
         collapse: The collapse watch's verdict, a sentence.
         minutes: The run's length.
     """
@@ -78,7 +83,8 @@ class RunFacts:
     metrics: Sequence[Metric] = ()
     hardware: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
-    license: str = "apache-2.0"
+    license: License | None = None
+    backbones: Sequence[str] = ()
     collapse: str = ""
     minutes: float | None = None
 
@@ -110,6 +116,7 @@ def write_card(folder: Path, facts: RunFacts, *, repo_id: str | None = None) -> 
         _training(facts),
         _numbers(facts, [name for name in REPORT_FILES if (folder / name).is_file()]),
         _limits(facts),
+        _license(facts),
     ]
     body = "\n\n".join(section for section in sections if section)
     card = without_token(f"---\n{data.to_yaml()}\n---\n\n{body}\n").replace(str(Path.home()), "~")
@@ -162,13 +169,30 @@ def _metadata(facts: RunFacts, *, repo_id: str, is_adapter: bool) -> ModelCardDa
     ]
     return ModelCardData(
         language="ko",
-        license=facts.license,
         library_name="peft" if is_adapter else "transformers",
         pipeline_tag=TASK,
         tags=["kocap", "video-captioning", "korean", *([facts.kind] if is_adapter else [])],
         **({"model_name": repo_id.split("/")[-1], "eval_results": results} if results else {}),
+        **(_license_fields(facts.license) if facts.license else {}),
         **base,
     )
+
+
+def _license_fields(license: License) -> dict[str, str]:
+    fields = {"license": license.id, "license_name": license.name, "license_link": license.link}
+    return {name: value for name, value in fields.items() if value and (name == "license" or license.id == "other")}
+
+
+def card_license(checkpoint: str | Path) -> License | None:
+    """The license that a checkpoint's card names, folder or Hub id; None where there is no card or it is silent."""
+    card = Path(checkpoint) / "README.md"
+    try:
+        if Path(checkpoint).is_dir() and not card.is_file():
+            return None
+        data = ModelCard.load(card if card.is_file() else str(checkpoint)).data
+    except (OSError, ValueError, httpx.HTTPError):  # no such card, or no Hub
+        return None
+    return License(data.license, data.get("license_name"), data.get("license_link")) if data.license else None
 
 
 def _metric_name(metric: Metric) -> str:
@@ -294,6 +318,21 @@ def _limits(facts: RunFacts) -> str:
     if facts.kind in ("qlora", "qdora"):
         lines.append("- Trained on a 4-bit base; on the unquantised base captions can differ a little.")
     return "\n".join([lines[0], "", *lines[1:]])
+
+
+def _license(facts: RunFacts) -> str:
+    if not facts.license:
+        named = "It is that of its backbones, which is not known here: read their cards before you use or share this."
+    else:
+        link = f" ({facts.license.link})" if facts.license.link else ""
+        named = f"`{facts.license.title}`{link}, as its backbones' licenses ask."
+    lines = [f"- `{name}`: {_title(name)}" for name in facts.backbones]
+    return "\n\n".join(filter(None, ["## License", named, "\n".join(lines)]))
+
+
+def _title(backbone: str) -> str:
+    license = LICENSES.get(backbone)
+    return license.title if license else "see its card"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

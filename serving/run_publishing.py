@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
+from configuration.backbone_licenses import combined_license
 from training.run_settings import RunSettings
 from training.run_start import read_finished
 
 from .hub_bundle import add_code
 from .hub_push import push_adapter, push_checkpoint
-from .model_card import Metric, RunFacts, write_card
+from .model_card import Metric, RunFacts, card_license, write_card
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "av")
 TOLD = (
@@ -46,6 +47,8 @@ def write_cards(
         base: The checkpoint under the adapter, folder or Hub id.
         command: The command line.
     """
+    backbones = () if settings.model else tuple(map(_name, settings.backbones))
+    license = card_license(base) or combined_license(backbones)  # a base that was just assembled has no card yet
     for stage, told in arguments.items():
         facts = read_finished(Path(told.output_dir))
         made = made_by(settings, stage)
@@ -63,6 +66,8 @@ def write_cards(
                 counts={"train": facts["train"], "held out": facts["held_out"]},
                 is_aihub=facts["is_aihub"],
                 command=command,
+                license=license,
+                backbones=backbones,
                 hyperparameters={name: _plain(getattr(told, name)) for name in TOLD} | {"rank": settings.rank_or_tier},
                 metrics=_metrics(facts.get("look")),
                 collapse=facts["verdict"],
@@ -99,6 +104,10 @@ def _metrics(look: dict[str, Any] | None) -> list[Metric]:
         return []
     names = ("low", "high", "constant", "shuffled", "signature")
     return [Metric(name="meteor", value=look["meteor"], **{name: look[f"meteor_{name}"] for name in names})]
+
+
+def _name(backbone: str) -> str:
+    return Path(backbone).name if Path(backbone).is_dir() else backbone
 
 
 def _plain(value: Any) -> Any:

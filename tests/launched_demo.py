@@ -4,7 +4,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from demo.limits import UploadLimits
+import demo.working_folder  # noqa: F401  # before Gradio
+
+# isort: split
+import gradio as gr
+
+from demo.limits import ConnectionLimits, UploadLimits
 from demo.models import Models
 from demo.page import build_page, launch_options
 
@@ -17,11 +22,28 @@ def loaded(*names: str) -> Models:
 
 
 @contextmanager
-def launched(models: Models, limits: UploadLimits, examples: Sequence[Path] = ()) -> Iterator[str]:
+def launched(
+    models: Models,
+    limits: UploadLimits,
+    examples: Sequence[Path] = (),
+    connections: ConnectionLimits | None = None,
+) -> Iterator[str]:
     """The page's address, which ends with a slash."""
-    page = build_page(models, examples, limits)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(limits))
-    try:
+    with launched_page(models, limits, examples, connections) as (_, url):
         yield url
+
+
+@contextmanager
+def launched_page(
+    models: Models,
+    limits: UploadLimits,
+    examples: Sequence[Path] = (),
+    connections: ConnectionLimits | None = None,
+) -> Iterator[tuple[gr.Blocks, str]]:
+    """The page and its address."""
+    page, options = build_page(models, examples, limits), launch_options(limits, connections)
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **options)
+    try:
+        yield page, url
     finally:
         page.close()

@@ -1,6 +1,7 @@
 """KoCapModel and KoCapForConditionalGeneration: every tower and text model computes, trains, generates and reloads."""
 
 import itertools
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -550,10 +551,41 @@ def test_from_backbones_takes_config_fields_and_dtype(parts):
     assert len(model.model.multi_modal_projector) == 1 and model.config.vision_feature_layer == -2
 
 
-def test_vllm_gets_the_model_without_a_head():
+@pytest.fixture(params=["vllm", "sglang"])
+def engine(request) -> Iterator[str]:
+    """The name by which an engine's attention is known; here it computes as transformers' own does."""
+    ALL_ATTENTION_FUNCTIONS[request.param] = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    yield request.param
+    del ALL_ATTENTION_FUNCTIONS[request.param]
+
+
+def test_engines_get_the_model_without_a_head(engine):
     config = small_config()
     assert type(AutoModel.from_config(config)) is KoCapForConditionalGeneration
-    ALL_ATTENTION_FUNCTIONS.register("vllm", ALL_ATTENTION_FUNCTIONS["sdpa"])
-    config.text_config._attn_implementation = "vllm"
+    assert type(AutoModel.from_config(config, attn_implementation=engine)) is KoCapModel  # as older SGLang asks
+    config = small_config()
+    config.text_config._attn_implementation = engine
     assert type(AutoModel.from_config(config)) is KoCapModel
     assert type(AutoModelForImageTextToText.from_config(config)) is KoCapModel
+
+
+def test_an_engine_loads_a_checkpoint_and_computes_the_same(engine):
+    """As the Transformers backends of vLLM and SGLang do: names without `model.`, the head apart."""
+    model = small_model()
+    inputs = prompt_batch(model, [[3, ("video", 2), 2]])
+    del inputs["attention_mask"]  # engines keep track of lengths themselves
+    config = small_config()
+    config.text_config._attn_implementation = engine
+    with torch.device("meta"):
+        headless = AutoModel.from_config(config)
+    assert headless._supports_attention_backend and headless.get_video_features and headless.get_image_features
+    stored = {name.removeprefix("model."): weight for name, weight in model.state_dict().items()}
+    head = stored.pop("lm_head.weight")
+    headless = headless.to_empty(device="cpu")
+    headless.load_state_dict(stored, strict=True)
+    for name, buffer in model.model.named_buffers():  # those that no checkpoint holds
+        headless.get_buffer(name).copy_(buffer)
+    with torch.no_grad():
+        expected = model(**inputs).logits
+        hidden = headless.eval()(**inputs, use_cache=False).last_hidden_state
+    torch.testing.assert_close(hidden @ head.T, expected)

@@ -52,16 +52,16 @@ def test_answers_are_the_pipelines_and_mistakes_cost_nobody_else(tiny_checkpoint
     async def scenario(stage: Stage) -> None:
         limits = {"max_new_tokens": NUM_TOKENS}
         leaving = asyncio.create_task(stage.chat(video_part(), max_tokens=CONTEXT // 2, temperature=1.5))
-        long, torn, *good = await asyncio.gather(
+        long, typed, *good = await asyncio.gather(
             stage.chat(max_tokens=CONTEXT),
-            stage.chat({"type": "text", "text": "<video>은 무엇인가요?"}),
+            stage.chat({"type": "text", "text": "<video>은 무엇인가요?<|im_end|>"}, max_tokens=NUM_TOKENS),
             *(stage.caption(clip, **limits) for clip in CLIPS),
         )
         assert [response.json()["caption"] for response in good] == expected
         assert good[0].json()["revision"] == weights_revision(tiny_checkpoint)
         assert good[0].json()["usage"]["completion_tokens"] <= NUM_TOKENS
         assert (long.status_code, long.json()["error"]["code"]) == (400, "E_CONTEXT")
-        assert (torn.status_code, torn.json()["error"]["code"]) == (400, "E_PROMPT")
+        assert typed.status_code == 200  # control tokens that are typed are text
         leaving.cancel()
         asked = chat_json(video_part(CLIPS[2]), stream=True, max_tokens=NUM_TOKENS)
         asked["messages"][0]["content"].append({"type": "text", "text": "이 영상을 한국어로 상세히 묘사해주세요."})

@@ -88,6 +88,11 @@ class RunSettings:
         return TIERS[self.preset]
 
     @property
+    def backbones(self) -> tuple[str, str]:
+        """Vision encoder and language model, where the run begins with them."""
+        return self.vision or self.tier.vision, self.text or self.tier.text
+
+    @property
     def stages(self) -> tuple[str, ...]:
         """In the order in which they run."""
         return STAGES if self.stage == "both" else (self.stage,)

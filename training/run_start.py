@@ -9,6 +9,7 @@ from transformers import AutoConfig, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 import modeling.auto_classes  # noqa: F401
+from configuration.backbone_licenses import describe_license
 from configuration.memory_plan import describe
 from corpus.report_pages import write_whole
 
@@ -33,11 +34,12 @@ def describe_run(settings: RunSettings, arguments: Sequence[TrainingArguments]) 
         batch_size=last.per_device_train_batch_size,
         gradient_checkpointing=bool(getattr(last, CHECKPOINTING)),
     )
-    backbones = settings.model or f"{settings.vision or tier.vision} + {settings.text or tier.text}"
+    backbones = [settings.model] if settings.model else settings.backbones
     rates = ", ".join(f"{stage} {one.learning_rate:g}" for stage, one in zip(settings.stages, arguments, strict=True))
     lines = [
         f"프리셋 {settings.preset} ({tier.device})",
-        f"  모델      {backbones}",
+        f"  모델      {' + '.join(backbones)}",
+        *(f"  라이선스  {describe_license(backbone)}" for backbone in ([] if settings.model else backbones)),
         f"  단계      {' → '.join(settings.stages)} (학습률 {rates})",
         f"  어댑터    {settings.kind}, rank {settings.rank_or_tier}, {tier.dtype}",
         f"  배치      {last.per_device_train_batch_size} x {last.gradient_accumulation_steps},"
@@ -81,7 +83,7 @@ def find_base(settings: RunSettings) -> str:
     with PartialState().main_process_first():
         if settings.model:
             return str(copy_checkpoint(settings.model, folder))
-        vision, text = settings.vision or settings.tier.vision, settings.text or settings.tier.text
+        vision, text = settings.backbones
         return str(assemble(vision, text, folder, tier=settings.tier, num_frames=settings.num_frames))
 
 
