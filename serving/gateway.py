@@ -117,9 +117,10 @@ class Gateway:
         return JSONResponse(self._model_card())
 
     async def health(self, request: Request) -> Response:
-        """GET /health: 200 when the engine takes jobs, 503 while it starts."""
-        ready = self.engine.ready
-        return JSONResponse({"status": "ok" if ready else "starting"}, 200 if ready else 503)
+        """GET /health: 200 when the engine takes jobs and says so itself, 503 while it starts or does not answer."""
+        if await self.engine.answers(self.settings.health_timeout_s):
+            return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": "not answering" if self.engine.ready else "starting"}, 503)
 
     async def prometheus(self, request: Request) -> Response:
         """GET /metrics"""
