@@ -21,6 +21,7 @@ class Job:
         max_new_tokens: None: as many as the checkpoint says and the context holds.
         temperature, top_p, top_k, repetition_penalty: None: as the checkpoint says. A temperature of 0 is greedy.
         seed: None: another answer each time, unless it is greedy.
+        stop: Texts that end the answer before them.
         request_id: What the log says where the engine fails on it.
     """
 
@@ -32,6 +33,7 @@ class Job:
     top_k: int | None = None
     repetition_penalty: float | None = None
     seed: int | None = None
+    stop: tuple[str, ...] = ()
     request_id: str = ""
 
 

@@ -187,9 +187,11 @@ class Worker:
         piece = answer.grow(text, finished=finished)
         if piece:
             self._send("piece", answer.number, piece)
-        if finished and self._open.pop(name, None):
-            reason = "length" if len(tokens) >= answer.max_new_tokens and not self._has_ended(tokens) else "stop"
-            self._send("ending", answer.number, Ending(reason, answer.prompt_tokens, len(tokens)))
+        if (finished or answer.stopped) and self._open.pop(name, None):
+            if not finished:
+                self._writer.cancel(name)
+            cut = len(tokens) >= answer.max_new_tokens and not (answer.stopped or self._has_ended(tokens))
+            self._send("ending", answer.number, Ending("length" if cut else "stop", answer.prompt_tokens, len(tokens)))
 
     def _has_ended(self, tokens: list[int]) -> bool:
         eos = self._writer.generation_config.eos_token_id
@@ -212,13 +214,29 @@ class _Open:
         self.number = number
         self.job: Job | None = job  # until its prompt is prepared
         self.prompt_tokens = self.max_new_tokens = 0
+        self.stopped = False  # by one of the texts that end it
+        self._stops = job.stop
         self._sent = ""
 
     def grow(self, text: str, *, finished: bool) -> str:
-        """What has been added to the text since; a character of which only some bytes are there waits for the rest."""
+        """What has been added to the text since.
+
+        A character of which only some bytes are there waits for the rest, and so does what may begin a text that ends
+        the answer.
+        """
         if not finished:
             text = text.rstrip(HALF_A_CHARACTER)
+        found = [place for stop in self._stops if (place := text.find(stop, len(self._sent))) >= 0]
+        if found:
+            self.stopped, text = True, text[: min(found)]
+        elif not finished:
+            text = text[: len(text) - max((_begun(stop, text) for stop in self._stops), default=0)]
         if not text.startswith(self._sent):
             return ""
         piece, self._sent = text[len(self._sent) :], text
         return piece
+
+
+def _begun(stop: str, text: str) -> int:
+    """With how many characters of `stop` the text ends."""
+    return next((length for length in range(len(stop) - 1, 0, -1) if text.endswith(stop[:length])), 0)
