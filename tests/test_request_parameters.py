@@ -74,7 +74,7 @@ CHAT_NUMBERS = {
 }
 
 
-@pytest.mark.parametrize(("name", "values"), (NUMBERS | CHAT_NUMBERS).items(), ids=str)
+@pytest.mark.parametrize(("name", "values"), (NUMBERS | CHAT_NUMBERS).items(), ids=[*NUMBERS, *CHAT_NUMBERS])
 def test_numbers_are_checked_where_they_enter(name, values):
     for good in values[0]:
         assert getattr(check(ChatRequest, json.dumps(chat_json(**{name: good})).encode()), name) == good
@@ -114,6 +114,7 @@ def parts(*content) -> bytes:
         (json.dumps(chat_json(mm_processor_kwargs={"fps": 2}, num_frames=2)).encode(), "not both"),
         (json.dumps(chat_json(stream_options={"include": 1})).encode(), r"stream_options\.include: this key"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_wrong_with_a_part_is_said_of_that_part(body, told):
     with pytest.raises(GatewayError, match=told) as refused:
