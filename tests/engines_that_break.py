@@ -19,7 +19,7 @@ class Letters:
 
 
 class Writer:
-    """Answers with the prompt, character by character; `fail` and `break down` in it do as they say."""
+    """Answers with the prompt, character by character; `lose`, `fail`, `break down` and `wait` do as they say."""
 
     tokenizer = Letters()
     generation_config = GenerationConfig(max_new_tokens=100)
@@ -30,6 +30,8 @@ class Writer:
 
     def prepare(self, job: Job) -> tuple[int, str]:
         text = "".join(part["text"] for message in job.messages for part in message["content"])
+        if text == "lose":
+            raise KeyError(text)
         return len(text), text
 
     def add(self, name: str, prompt: str, *, max_new_tokens: int, sampling: TokenSampling) -> None:

@@ -1,6 +1,7 @@
 """What the gateway makes of an engine that breaks down, is killed or frozen: a coded error, and who it was."""
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -31,8 +32,10 @@ def text(words: Any) -> dict:
     return {"type": "text", "text": words}
 
 
-def test_a_request_that_breaks_the_engine_is_told_so_and_named_and_others_come_again(caplog):
+def test_a_request_that_breaks_the_engine_is_told_so_and_named_and_others_come_again(caplog, capfd):
     async def scenario(stage: Stage) -> None:
+        lost = await stage.chat(text("lose"))
+        assert (lost.status_code, lost.json()["error"]["code"]) == (500, "E_GENERATE")
         assert (await stage.chat(text("안녕"))).json()["choices"][0]["message"]["content"] == "안녕"
         failed = await stage.chat(text("fail"))
         assert (failed.status_code, failed.json()["error"]["code"]) == (500, "E_GENERATE")
@@ -55,6 +58,8 @@ def test_a_request_that_breaks_the_engine_is_told_so_and_named_and_others_come_a
 
     with caplog.at_level(logging.ERROR):
         play(scenario, engine=breaking)
+    logged = [json.loads(line) for line in capfd.readouterr().err.splitlines()]  # the engine's own lines
+    assert [line["message"] for line in logged] == ["preparing a prompt failed: KeyError"]
 
 
 def test_a_frozen_engine_is_not_healthy():
