@@ -134,13 +134,14 @@ class VllmWriter:
             try:
                 self._begin(name, answer)
                 written = len(answer.tokens)
-                while name in self._answers and len(answer.tokens) == written:
+                while self._engine.has_unfinished_requests() and len(answer.tokens) == written:
                     self._step()
                 self._engine.abort_request([name])
             except Exception:
                 self._engine.abort_request([name])
                 if not self._works():
                     self._fail([name], True)
+                    raise
                 answer.breakdowns = MOST_BREAKDOWNS + 1
             if name in self._answers and answer.breakdowns > MOST_BREAKDOWNS:
                 del self._answers[name]
@@ -187,7 +188,7 @@ class VllmWriter:
         chosen: dict[str, Any] = {"repetition_penalty": how.repetition_penalty}
         if how.temperature:
             # A seed goes on elsewhere where an answer is gone on with.
-            seed = None if how.seed is None else how.seed + answer.before
+            seed = None if how.seed is None else (how.seed + answer.before) % (1 << 63)  # -1 is none to vLLM
             chosen |= {"top_p": how.top_p, "top_k": 0 if how.top_k == NO_TOP_K else how.top_k, "seed": seed}
         left = answer.max_new_tokens - answer.before
         params = SamplingParams(temperature=how.temperature, max_tokens=left, detokenize=False, **chosen)
