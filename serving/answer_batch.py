@@ -22,7 +22,7 @@ class Answer:
         tokens: Written so far.
         before: How many of them an earlier batch wrote.
         breakdowns: Batches that broke down with it.
-        batch: That writes it now.
+        batch: That writes it now, beside others.
     """
 
     slot: int
@@ -81,6 +81,7 @@ class AnswerBatch:
     def write_alone(self, name: str, answer: Answer) -> bool:
         """Write one more token of an answer while there is no other; says whether that worked."""
         self.begin(name, answer, max_new_tokens=1)
+        answer.batch = None  # it can be abandoned, but not taken away from here: nothing would come of it any more
         for output in self.outputs():
             if output.request_id == name and output.is_finished():
                 self.end(name)

@@ -123,8 +123,9 @@ class ContinuousBatcher:
 
     def _begin(self, batch: AnswerBatch, name: str, answer: Answer) -> None:
         batch.begin(name, answer)
-        if name not in self._taken:
-            batch.cancel(name)  # abandoned just now
+        if name not in self._taken:  # abandoned just now
+            batch.end(name)
+            batch.cancel(name)
 
     def _release(self, name: str) -> Answer | None:
         with self._lock:

@@ -28,7 +28,7 @@ class TokenChoice:
     def __init__(self, manager: Any, *, slots: int, vocab_size: int, device: torch.device):
         # Twice as many rows, in turn: an abandoned answer may have a last step, so its row rests for a while.
         self._free, self._rows = deque(range(2 * slots)), dict[str, int]()
-        self._penalty = _RepetitionPenalty(2 * slots, vocab_size, device)
+        self._penalty = _RepetitionPenalty(slots, 2 * slots, vocab_size, device)
         self._choice = _Choice(self._penalty, sampled=manager.generation_config.do_sample)
         processors = manager.logit_processor
         processors.logits_processor.insert(0, self._penalty)
@@ -61,7 +61,8 @@ class _RepetitionPenalty(ContinuousBatchingLogitsProcessor):
     supported_kwargs: dict[str, type] = {"row": int}
     ignored_kwargs: tuple[str, ...] = ()
 
-    def __init__(self, rows: int, vocab_size: int, device: torch.device):
+    def __init__(self, slots: int, rows: int, vocab_size: int, device: torch.device):
+        self.slots = slots
         self.none = rows  # a row without a penalty, for what no answer is
         self.seen = torch.zeros(rows + 1, vocab_size, dtype=torch.bool, device=device)
         self.penalties = torch.ones(rows + 1, device=device)
@@ -81,7 +82,8 @@ class _RepetitionPenalty(ContinuousBatchingLogitsProcessor):
 
     def prepare_tensor_args(self, requests_with_new_token: list) -> torch.Tensor:
         rows = [each.state.logit_processor_kwargs.get("row", self.none) for each in requests_with_new_token]
-        return torch.tensor(rows, dtype=torch.int32)
+        padding = [self.none] * (self.slots - len(rows))  # of captured graphs: else the rows of the step before
+        return torch.tensor([*rows, *padding], dtype=torch.int32)
 
     def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
         self.rows = tensor_arg[: scores.size(0)].long()  # for what comes last, in the same step

@@ -217,10 +217,15 @@ def poisoned(tiny_checkpoint: Path) -> Iterator[Batch]:
     batch = Batch(tiny_checkpoint)
     batch.poison = batch.pipe.processor.video_token_id  # in a prompt without a video
     batch.dead, batch.permits = threading.Event(), threading.Semaphore(0)
+    batch.entered, batch.broken_steps = queue.SimpleQueue(), 0
 
     def break_down(_module, arguments, keywords):
+        batch.entered.put(None)
         batch.permits.acquire()
         ids = keywords["input_ids"] if "input_ids" in keywords else arguments[0]
+        if batch.broken_steps:
+            batch.broken_steps -= 1
+            raise PoisonError
         if batch.dead.is_set() or bool((ids == batch.poison).any()):
             raise PoisonError
 
@@ -255,6 +260,20 @@ def test_a_step_that_breaks_down_fails_only_the_answer_that_did_it(poisoned, bat
     inputs = prepare(poisoned.pipe, CHATS["text alone"])
     poisoned.batcher.add("next", inputs, max_new_tokens=NUM_TOKENS, sampling=LIKELIEST)
     assert poisoned.finish({"next"})["next"] == generate(plain, CHATS["text alone"])
+    assert poisoned.failures.empty() and poisoned.batcher._free.qsize() == SLOTS
+
+
+def test_an_answer_that_is_abandoned_while_it_is_tried_alone_holds_up_nobody(poisoned, plain):
+    for name in ("leaves", "stays"):
+        inputs = prepare(poisoned.pipe, CHATS["one video"])
+        poisoned.batcher.add(name, inputs, max_new_tokens=NUM_TOKENS, sampling=LIKELIEST)
+    poisoned.broken_steps = 1
+    poisoned.entered.get(timeout=PATIENT_S)
+    poisoned.permits.release()
+    poisoned.entered.get(timeout=PATIENT_S)  # the step that tries the first one alone, and waits for a permit
+    poisoned.batcher.cancel("leaves")
+    poisoned.permits.release(1 << 10)
+    assert poisoned.finish({"stays"})["stays"] == generate(plain, CHATS["one video"])
     assert poisoned.failures.empty() and poisoned.batcher._free.qsize() == SLOTS
 
 
