@@ -192,7 +192,7 @@ class ContinuousBatcher:
                 per_request_processors=sampled,
             ),
         )
-        vocab_size = self._text.get_output_embeddings().weight.shape[0]
+        vocab_size = self._text.get_output_embeddings().out_features
         choice = TokenChoice(manager, slots=self._slots, vocab_size=vocab_size, device=self._model.device)
         return AnswerBatch(manager, choice, vocab_size)
 

@@ -32,6 +32,7 @@ def text(words: Any) -> dict:
     return {"type": "text", "text": words}
 
 
+@pytest.mark.slow
 def test_a_request_that_breaks_the_engine_is_told_so_and_named_and_others_come_again(caplog, capfd):
     async def scenario(stage: Stage) -> None:
         lost = await stage.chat(text("lose"))
@@ -62,6 +63,7 @@ def test_a_request_that_breaks_the_engine_is_told_so_and_named_and_others_come_a
     assert [line["message"] for line in logged] == ["preparing a prompt failed: KeyError"]
 
 
+@pytest.mark.slow
 def test_a_frozen_engine_is_not_healthy():
     async def scenario(stage: Stage) -> None:
         assert (await stage.client.get("/health")).json() == {"status": "ok"}
@@ -92,6 +94,7 @@ class Late:
         return (str, ("late",))
 
 
+@pytest.mark.slow
 def test_a_job_on_its_way_to_an_engine_that_is_killed_is_a_coded_error():
     async def run() -> None:
         engine = breaking()
