@@ -52,6 +52,7 @@ class TokenChoice:
     def end(self, name: str) -> None:
         self._choice.numbers.pop(name, None)
         if (row := self._rows.pop(name, None)) is not None:
+            self._penalty.penalised.discard(row)
             self._free.append(row)
 
 
@@ -66,7 +67,8 @@ class _RepetitionPenalty(ContinuousBatchingLogitsProcessor):
         self.none = rows  # a row without a penalty, for what no answer is
         self.seen = torch.zeros(rows + 1, vocab_size, dtype=torch.bool, device=device)
         self.penalties = torch.ones(rows + 1, device=device)
-        self.rows: torch.Tensor | None = None
+        self.penalised: set[int] = set()
+        self.rows: torch.Tensor | None = None  # of this step's answers; None where there is nothing to do
 
     def begin(self, row: int, seen: list[int], penalty: float) -> None:
         ids = torch.tensor(seen, dtype=torch.long)
@@ -74,6 +76,8 @@ class _RepetitionPenalty(ContinuousBatchingLogitsProcessor):
         words[ids[ids < len(words)]] = True
         self.seen[row] = words.to(self.seen.device)
         self.penalties[row] = penalty
+        if penalty != 1:
+            self.penalised.add(row)
         if self.seen.is_cuda:
             torch.cuda.synchronize(self.seen.device)  # the batch runs on a stream of its own
 
@@ -86,14 +90,18 @@ class _RepetitionPenalty(ContinuousBatchingLogitsProcessor):
         return torch.tensor([*rows, *padding], dtype=torch.int32)
 
     def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
-        self.rows = tensor_arg[: scores.size(0)].long()  # for what comes last, in the same step
+        if not self.penalised and not scores.is_cuda:  # a captured graph has to do it each time
+            self.rows = None
+            return scores
+        self.rows = tensor_arg[: scores.size(0)].long()
         penalties = self.penalties[self.rows].unsqueeze(-1)
         penalised = torch.where(scores < 0, scores * penalties, scores / penalties)
         return torch.where(self.seen[self.rows], penalised, scores)
 
     def note(self, chosen: torch.Tensor) -> None:
         """Remember the tokens `[N]` of this step."""
-        self.seen[self.rows, chosen] = True
+        if self.rows is not None:
+            self.seen[self.rows, chosen] = True
 
 
 class _Choice(ContinuousBatchingLogitsProcessor):
@@ -124,6 +132,8 @@ class _Choice(ContinuousBatchingLogitsProcessor):
         return torch.tensor(numbers, dtype=torch.float32).view(dtype=torch.int32)
 
     def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
+        if not self._sampled and self._penalty.rows is None:
+            return scores  # the likeliest is what transformers takes
         chosen = scores.argmax(-1, keepdim=True)
         if self._sampled:
             probabilities = scores.softmax(-1)

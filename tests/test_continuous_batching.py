@@ -192,11 +192,12 @@ def test_a_repetition_penalty_is_that_of_generate(batch, plain, penalty):
     output = plain.model.generate(**inputs, **settings, repetition_penalty=penalty)
     expected = output[0, inputs["input_ids"].shape[1] :].tolist()
     assert expected != generate(plain, CHATS["one video"])
-    penalised = TokenSampling(repetition_penalty=penalty)
-    (unpenalised,) = sampled(batch, [f"none {penalty}"], LIKELIEST)
-    answers = sampled(batch, [f"{penalty} {number}" for number in range(2)], penalised)
-    assert answers == [expected, expected]
-    assert unpenalised == generate(plain, CHATS["one video"])
+    settings = {f"none {penalty}": LIKELIEST}
+    settings |= {f"{number} of {penalty}": TokenSampling(repetition_penalty=penalty) for number in range(2)}
+    for name, sampling in settings.items():  # side by side
+        batch.batcher.add(name, dict(inputs), max_new_tokens=NUM_TOKENS, sampling=sampling)
+    answers = batch.finish(set(settings))
+    assert answers == dict.fromkeys(settings, expected) | {f"none {penalty}": generate(plain, CHATS["one video"])}
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1.2])
