@@ -22,7 +22,7 @@ def caption_body(
     ending: Ending,
 ) -> dict[str, Any]:
     """What a line of caption.py holds, and the clip's length and the tokens."""
-    settings = looking | asked.model_dump(include={"prompt", "max_new_tokens", "temperature", "top_p"})
+    settings = looking | asked.token_choice | asked.model_dump(include={"prompt", "max_new_tokens"})
     return {
         "caption": text,
         "model": model,
@@ -32,7 +32,7 @@ def caption_body(
         "settings": {name: value for name, value in settings.items() if value is not None},
         "warnings": [{"code": odd.code, "message_ko": odd.message_ko} for odd in clip.warnings],
         "finish_reason": ending.finish_reason,
-        "usage": usage_body(ending),
+        "usage": usage_body([ending]),
     }
 
 

@@ -13,43 +13,59 @@ from .engine import Ending, Piece
 from .gateway_errors import GatewayError, InternalError
 
 
-def chat_body(model: str, request_id: str, text: str, ending: Ending) -> dict[str, Any]:
-    """A `chat.completion`."""
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": ending.finish_reason}
+def chat_body(model: str, request_id: str, answers: list[tuple[str, Ending]]) -> dict[str, Any]:
+    """A `chat.completion` with a choice for each answer."""
+    choices = [
+        {"index": index, "message": {"role": "assistant", "content": text}, "finish_reason": ending.finish_reason}
+        for index, (text, ending) in enumerate(answers)
+    ]
     head = _head(model, request_id, "chat.completion")
-    return head | {"choices": [choice], "usage": usage_body(ending)}
+    return head | {"choices": choices, "usage": usage_body([ending for _, ending in answers])}
 
 
-def usage_body(ending: Ending) -> dict[str, int]:
-    """How many tokens were read and written."""
-    counts = {"prompt_tokens": ending.prompt_tokens, "completion_tokens": ending.completion_tokens}
-    return counts | {"total_tokens": ending.prompt_tokens + ending.completion_tokens}
+def usage_body(endings: list[Ending]) -> dict[str, int]:
+    """How many tokens were read and written: one prompt, all answers to it."""
+    prompt, written = endings[0].prompt_tokens, sum(ending.completion_tokens for ending in endings)
+    return {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
 
 
 async def chat_events(
-    model: str, request_id: str, first: Piece | Ending, rest: AsyncIterator[Piece | Ending], *, usage: bool
+    model: str,
+    request_id: str,
+    first: tuple[int, Piece | Ending],
+    rest: AsyncIterator[tuple[int, Piece | Ending]],
+    *,
+    choices: int,
+    usage: bool,
 ) -> AsyncIterator[str]:
     """`chat.completion.chunk` events, then `[DONE]`; an error in the middle becomes an event, too."""
     head = _head(model, request_id, "chat.completion.chunk")
 
-    def chunk(delta: dict[str, str], finish_reason: str | None = None) -> str:
-        return _event(head | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
+    def chunk(index: int, delta: dict[str, str], finish_reason: str | None = None) -> str:
+        return _event(head | {"choices": [{"index": index, "delta": delta, "finish_reason": finish_reason}]})
 
-    yield chunk({"role": "assistant", "content": ""})
-    item = first
+    for index in range(choices):
+        yield chunk(index, {"role": "assistant", "content": ""})
+    endings: list[Ending] = []
+    index, item = first
     try:
-        while isinstance(item, Piece):
-            yield chunk({"content": item.text})
-            item = await anext(rest)
+        while True:
+            if isinstance(item, Ending):
+                endings.append(item)
+                yield chunk(index, {}, item.finish_reason)
+                if len(endings) == choices:
+                    break
+            else:
+                yield chunk(index, {"content": item.text})
+            index, item = await anext(rest)
     except GatewayError as error:
         yield _event(error.body(request_id))
         return
     except Exception:
         yield _event(InternalError("the answer broke off. Try again later.").body(request_id))
         raise
-    yield chunk({}, item.finish_reason)
     if usage:
-        yield _event(head | {"choices": [], "usage": usage_body(item)})
+        yield _event(head | {"choices": [], "usage": usage_body(endings)})
     yield "data: [DONE]\n\n"
 
 

@@ -19,10 +19,15 @@ from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 
+from .answer_batch import Answer, AnswerBatch
+from .token_choice import TokenChoice
+from .token_sampling import TokenSampling
+
 logger = logging.getLogger(__name__)
 
 PAGE_TOKENS = 64  # small enough that the last page of an answer wastes little
 PREFILL_TOKENS = 1024  # prompt tokens in one step, so that a long prompt does not hold up the others
+MOST_BREAKDOWNS = 3  # that an answer may be part of without being the reason
 SPARE = 1.25  # the scheduler starts no prompt when less than a fifth of the pages is free
 
 
@@ -51,10 +56,12 @@ class PromptEmbedding(nn.Module):
 class ContinuousBatcher:
     """Writes several answers at once, each with its own length and temperature.
 
+    When a step breaks down, its answers are tried apart: those that also break down alone fail, the others go on.
+
     Args:
         model: On its device, in its dtype. Its embedding is replaced: do not use it for anything else.
         deliver: Called from a thread with an answer's name, all its tokens so far, and whether it is finished.
-        fail: Called from a thread when an answer fails, with its name, or all of them do, with None.
+        fail: Called from a thread with the names of answers that fail, and whether the model works no more.
         slots: Answers at the same time; one more waits in `add`.
         max_context: Tokens of a prompt and its answer together, at most.
     """
@@ -64,7 +71,7 @@ class ContinuousBatcher:
         model: KoCapForConditionalGeneration,
         *,
         deliver: Callable[[str, list[int], bool], None],
-        fail: Callable[[str | None], None],
+        fail: Callable[[list[str], bool], None],
         slots: int,
         max_context: int,
     ):
@@ -74,53 +81,64 @@ class ContinuousBatcher:
         self._embedding = PromptEmbedding(language_model.get_input_embeddings(), slots * max_context)
         language_model.set_input_embeddings(self._embedding)
         self._text = _causal_half(model)
+        ends = model.generation_config.eos_token_id
+        self._ends = set(ends if isinstance(ends, list) else [] if ends is None else [ends])
         self._free: SimpleQueue[int] = SimpleQueue()
         for slot in range(slots):
             self._free.put(slot)
-        self._taken: dict[str, tuple[int, Any]] = {}  # an answer's slot and manager
-        self._managers: dict[bool, Any] = {}  # sampling or not: transformers settles that per manager
+        self._taken: dict[str, Answer] = {}
+        self._batches: dict[bool, AnswerBatch] = {}  # sampling or not: transformers settles that per manager
         self._lock = threading.Lock()
+        self._mending = threading.Lock()
 
     @torch.no_grad()
-    def add(
-        self, name: str, inputs: dict, *, max_new_tokens: int, temperature: float, top_p: float, top_k: int
-    ) -> None:
+    def add(self, name: str, inputs: dict, *, max_new_tokens: int, sampling: TokenSampling) -> None:
         """Begin an answer; waits for a slot. Call it from one thread only.
 
         Args:
             inputs: What the processor gives for one prompt, on the CPU.
-            temperature: 0 takes the likeliest token every time.
         """
         if inputs["input_ids"].shape[1] + max_new_tokens > self.max_context:
             raise ValueError(f"prompt and answer have over {self.max_context} tokens.")
         slot = self._free.get()
         try:
-            ids = self._place(slot, inputs)
-            manager = self._manager(sampled=temperature > 0)
+            prompt = self._place(slot, inputs)
         except BaseException:
             self._free.put(slot)
             raise
+        answer = Answer(slot, prompt, inputs["input_ids"][0].tolist(), sampling, max_new_tokens)
         with self._lock:
-            self._taken[name] = slot, manager
-        top_k = min(top_k, self._model.config.text_config.vocab_size)  # transformers 5.18 breaks down on more
-        chosen = {"temperature": float(temperature), "top_p": float(top_p), "top_k": top_k} if temperature > 0 else {}
-        manager.add_request(ids, name, max_new_tokens=max_new_tokens, streaming=True, **chosen)
+            self._taken[name] = answer
+        try:
+            with self._mending:
+                self._begin(self._batch(sampled=sampling.temperature > 0), name, answer)
+        except BaseException:
+            self._release(name)
+            raise
 
     def cancel(self, name: str) -> None:
         """Abandon an answer; nothing happens when it is unknown or finished."""
-        if taken := self._release(name):
-            taken[1].cancel_request(name)
+        if (taken := self._release(name)) and taken.batch:
+            taken.batch.cancel(name)
 
     def close(self) -> None:
         """Abandon every answer and end the threads, without which a process does not end."""
-        for manager in self._managers.values():
-            manager.stop(block=True, hard_stop=True)
+        for batch in self._batches.values():
+            batch.stop()
 
-    def _release(self, name: str) -> tuple[int, Any] | None:
+    def _begin(self, batch: AnswerBatch, name: str, answer: Answer) -> None:
+        batch.begin(name, answer)
+        if name not in self._taken:  # abandoned just now
+            batch.end(name)
+            batch.cancel(name)
+
+    def _release(self, name: str) -> Answer | None:
         with self._lock:
             taken = self._taken.pop(name, None)
         if taken:
-            self._free.put(taken[0])
+            if taken.batch:
+                taken.batch.end(name)
+            self._free.put(taken.slot)
         return taken
 
     def _place(self, slot: int, inputs: dict) -> list[int]:
@@ -155,39 +173,99 @@ class ContinuousBatcher:
             videos = model.get_video_features(**given, return_dict=True).pooler_output
             yield config.video_token_id, torch.cat(list(videos))
 
-    def _manager(self, *, sampled: bool) -> Any:
-        if sampled not in self._managers:
-            # Not neutral, or transformers leaves the step out; every answer brings numbers of its own.
-            sampling = {"temperature": 0.7, "top_p": 0.9, "top_k": 50} if sampled else {}
-            eos = self._model.generation_config.eos_token_id
-            pages = self._slots * math.ceil(self.max_context / PAGE_TOKENS)
-            manager = self._text.init_continuous_batching(
-                GenerationConfig(do_sample=sampled, eos_token_id=eos, **sampling),
-                ContinuousBatchingConfig(
-                    page_size=PAGE_TOKENS,
-                    num_blocks=math.ceil(pages * SPARE),
-                    max_batch_tokens=PREFILL_TOKENS,
-                    max_requests_per_batch=self._slots,
-                    allow_block_sharing=False,  # the same id means other frames after a while
-                    per_request_processors=sampled,
-                ),
-            )
-            manager.start()
-            self._managers[sampled] = manager
-            threading.Thread(target=self._pass_on, args=(manager,), daemon=True).start()
-        return self._managers[sampled]
+    def _batch(self, *, sampled: bool) -> AnswerBatch:
+        if sampled not in self._batches:
+            self._adopt(self._new_batch(sampled=sampled), sampled=sampled)
+        return self._batches[sampled]
 
-    def _pass_on(self, manager: Any) -> None:
-        for output in manager:
-            finished = output.is_finished()
-            if finished and not self._release(output.request_id):
-                continue  # abandoned
+    def _adopt(self, batch: AnswerBatch, *, sampled: bool) -> None:
+        self._batches[sampled] = batch
+        threading.Thread(target=self._pass_on, args=(batch, sampled), daemon=True).start()
+
+    def _new_batch(self, *, sampled: bool) -> AnswerBatch:
+        # Not neutral, or transformers leaves the step out; every answer brings numbers of its own.
+        sampling = {"temperature": 0.7, "top_p": 0.9, "top_k": 50} if sampled else {}
+        pages = self._slots * math.ceil(self.max_context / PAGE_TOKENS)
+        manager = self._text.init_continuous_batching(
+            GenerationConfig(do_sample=sampled, eos_token_id=sorted(self._ends) or None, **sampling),
+            ContinuousBatchingConfig(
+                page_size=PAGE_TOKENS,
+                num_blocks=math.ceil(pages * SPARE),
+                max_batch_tokens=PREFILL_TOKENS,
+                max_requests_per_batch=self._slots,
+                allow_block_sharing=False,  # the same id means other frames after a while
+                per_request_processors=sampled,
+            ),
+        )
+        vocab_size = self._text.get_output_embeddings().out_features
+        choice = TokenChoice(manager, slots=self._slots, vocab_size=vocab_size, device=self._model.device)
+        return AnswerBatch(manager, choice, vocab_size)
+
+    def _pass_on(self, batch: AnswerBatch, sampled: bool) -> None:
+        for output in batch.outputs():
+            answer = self._taken.get(output.request_id)
+            if answer is None or (output.error is not None and batch.is_breaking()):
+                continue  # abandoned; or `_mend` sees to it
             if output.error is not None:
-                logger.error("an answer failed: %s", output.error)
-                self._fail(output.request_id)
+                logger.error("an answer failed")
+                self._give_up(output.request_id)
             else:
-                self._deliver(output.request_id, output.generated_tokens, finished)
-        self._fail(None)  # the manager goes on for ever unless it breaks down
+                answer.tokens = [*answer.tokens[: answer.before], *output.generated_tokens]
+                self._hand_on(output.request_id, answer, finished=output.is_finished())
+        if batch.error is not None:
+            self._mend(batch, sampled)
+
+    def _hand_on(self, name: str, answer: Answer, *, finished: bool) -> None:
+        if finished and not self._release(name):
+            return  # abandoned
+        self._deliver(name, answer.tokens, finished)
+
+    def _give_up(self, name: str) -> None:
+        if self._release(name):
+            self._fail([name], False)
+
+    def _mend(self, broken: AnswerBatch, sampled: bool) -> None:
+        """Find what broke a batch down by trying its answers apart, and go on with the others in a new one."""
+        logger.error("a batch broke down with %s", type(broken.error).__name__)
+        with self._mending, torch.no_grad():
+            with self._lock:
+                suspects = {name: answer for name, answer in self._taken.items() if answer.batch is broken}
+            del self._batches[sampled]
+            broken.close()
+            try:
+                batch = self._try_apart(suspects, sampled)
+            except Exception as error:  # the device itself, as it seems
+                logger.error("a batch cannot be mended: %s", type(error).__name__)
+                return self._fail(list(suspects), True)
+            if batch:
+                for name, answer in suspects.items():
+                    if name in self._taken:
+                        self._begin(batch, name, answer)
+                self._adopt(batch, sampled=sampled)
+
+    def _try_apart(self, suspects: dict[str, Answer], sampled: bool) -> AnswerBatch | None:
+        """Write a token of each alone; gives a batch that works, or None when the model works no more."""
+        batch = self._new_batch(sampled=sampled)
+        for name, answer in suspects.items():
+            answer.breakdowns += 1
+            if name not in self._taken:
+                continue  # abandoned
+            if not batch.write_alone(name, answer):
+                batch.close()
+                batch = self._new_batch(sampled=sampled)
+                if not batch.write_alone("control", self._control()):
+                    return self._fail([name], True)
+                self._give_up(name)
+            elif answer.tokens[-1] in self._ends or len(answer.tokens) >= answer.max_new_tokens:
+                self._hand_on(name, answer, finished=True)
+            elif answer.breakdowns > MOST_BREAKDOWNS:
+                self._give_up(name)
+        return batch
+
+    def _control(self) -> Answer:
+        """A prompt of ours: where this fails, too, the model works no more."""
+        prompt = [min(self._ends, default=0)]
+        return Answer(-1, prompt, prompt, TokenSampling(), max_new_tokens=1)
 
 
 def _causal_half(model: KoCapForConditionalGeneration) -> Any:

@@ -19,8 +19,10 @@ class Job:
             PIL.Image}` and `{"type": "video", "video": uint8 [T, 3, H, W]}`, frames already sampled.
         clips: One per video, in reading order.
         max_new_tokens: None: as many as the checkpoint says and the context holds.
-        temperature: None: as the checkpoint says; 0 takes the likeliest token every time.
-        top_p: None: as the checkpoint says.
+        temperature, top_p, top_k, repetition_penalty: None: as the checkpoint says. A temperature of 0 is greedy.
+        seed: None: another answer each time, unless it is greedy.
+        stop: Texts that end the answer before them.
+        request_id: What the log says where the engine fails on it.
     """
 
     messages: list[dict[str, Any]]
@@ -28,6 +30,11 @@ class Job:
     max_new_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
+    top_k: int | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    request_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,10 @@ class Engine(Protocol):
             GatewayError: `E_ENGINE` when the engine dies or is not ready; `E_CONTEXT`, `E_PROMPT` for jobs that it
                 cannot take.
         """
+        ...
+
+    async def answers(self, within_s: float) -> bool:
+        """Whether it takes jobs, and says so itself within that time: one that is frozen does not."""
         ...
 
     async def close(self) -> None:

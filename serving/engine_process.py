@@ -1,11 +1,12 @@
 """An engine as the gateway sees it: a process that holds the model, started again when it dies."""
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import multiprocessing
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +17,14 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0  # before it is started again; doubled each time it does not get ready
 RETRY_AFTER_S = 10
+PATIENCE_S = 10.0  # for the rest of a pipe whose other end is dead
+
+
+class _Inbox:
+    """What comes of one job."""
+
+    def __init__(self, request_id: str):
+        self.request_id, self.items = request_id, asyncio.Queue()
 
 
 class _Child:
@@ -29,7 +38,8 @@ class _Child:
         theirs.close()
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="to-engine")
         self._hear = hear
-        threading.Thread(target=self._listen, daemon=True, name="from-engine").start()
+        self._listener = threading.Thread(target=self._listen, daemon=True, name="from-engine")
+        self._listener.start()
 
     def send(self, message: tuple) -> asyncio.Future:
         """Send it after all others; frames are megabytes, so this takes a thread."""
@@ -43,13 +53,19 @@ class _Child:
                 message = None
             self._hear(self, message)
             if message is None:
-                self.connection.close()
                 return
 
     def kill(self) -> None:
         self.process.kill()
         self.process.join()
+        with contextlib.suppress(RuntimeError):  # killed before
+            self._sender.submit(self._close)  # after what is being sent: a connection closed meanwhile raises anything
         self._sender.shutdown(wait=False)
+
+    def _close(self) -> None:
+        self._listener.join(PATIENCE_S)
+        if not self._listener.is_alive():
+            self.connection.close()
 
 
 class ProcessEngine:
@@ -67,7 +83,8 @@ class ProcessEngine:
         self.ready, self.revision, self.restarts = False, None, 0
         self._main, self._arguments = main, (model, slots, max_context)
         self._numbers = itertools.count()
-        self._inboxes: dict[int, asyncio.Queue] = {}
+        self._inboxes: dict[int, _Inbox] = {}
+        self._asked: asyncio.Future[bool] | None = None  # whether it answers
         self._child: _Child | None = None
         self._first: asyncio.Future | None = None
         self._restart: asyncio.Task | None = None
@@ -103,7 +120,7 @@ class ProcessEngine:
         child = self._child
         if not self.ready or child is None:
             raise _gone()
-        number, inbox = next(self._numbers), asyncio.Queue()
+        number, inbox = next(self._numbers), _Inbox(job.request_id)
         self._inboxes[number] = inbox
         written = False
         try:
@@ -112,7 +129,7 @@ class ProcessEngine:
             except (OSError, RuntimeError):  # RuntimeError: it was replaced, and its sender closed
                 raise _gone() from None
             while not written:
-                item = await inbox.get()
+                item = await inbox.items.get()
                 if isinstance(item, Exception):
                     written = True
                     raise item
@@ -122,6 +139,18 @@ class ProcessEngine:
             self._inboxes.pop(number, None)
             if not written and child is self._child and self.ready:
                 child.send(("cancel", number)).add_done_callback(lambda sent: sent.cancelled() or sent.exception())
+
+    async def answers(self, within_s: float) -> bool:
+        if not self.ready or self._child is None:
+            return False
+        if self._asked is None:  # one question at a time, however many ask it
+            self._asked = self._loop.create_future()
+            self._child.send(("ping", 0)).add_done_callback(lambda sent: sent.cancelled() or sent.exception())
+        try:
+            async with asyncio.timeout(within_s):
+                return await asyncio.shield(self._asked)
+        except TimeoutError:
+            return False
 
     def _spawn(self) -> None:
         self._child = _Child(self._main, self._arguments, self._hear)
@@ -151,17 +180,33 @@ class ProcessEngine:
             case ("ending", number, ending):
                 self._put(number, ending)
             case ("error", number, code, told):
-                self._put(number, ENGINE_ERRORS.get(code, GenerationError)(told))
+                error = ENGINE_ERRORS.get(code, GenerationError)(told)
+                if isinstance(error, GenerationError):
+                    self._log("the engine failed on a request", [number])
+                self._put(number, error)
+            case ("pong", _):
+                self._heard(True)
+            case ("broken", numbers):
+                self._log("the engine broke down and ends; the requests that it broke down on", numbers)
+
+    def _heard(self, answers: bool) -> None:
+        if self._asked and not self._asked.done():
+            self._asked.set_result(answers)
+        self._asked = None
+
+    def _log(self, message: str, numbers: Iterable[int]) -> None:
+        ids = [self._inboxes[number].request_id for number in numbers if number in self._inboxes]
+        logger.error(message, extra={"facts": {"request_ids": ids}})
 
     def _put(self, number: int, item: Any) -> None:
         if number in self._inboxes:
-            self._inboxes[number].put_nowait(item)
+            self._inboxes[number].items.put_nowait(item)
 
     def _lost(self, child: _Child) -> None:
         """The process is gone: whoever waits for it is told, and another one is started after a while."""
         self.ready = False
         child.kill()
-        logger.error("the engine ended with code %s", child.process.exitcode)
+        self._log(f"the engine ended with code {child.process.exitcode}; the requests inside", self._inboxes)
         self._abandon_all()
         if self._first:
             if not self._first.done():
@@ -176,6 +221,7 @@ class ProcessEngine:
         self._spawn()
 
     def _abandon_all(self) -> None:
+        self._heard(False)
         for number in list(self._inboxes):
             self._put(number, _gone())
 

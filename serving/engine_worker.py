@@ -1,8 +1,10 @@
 """The process that holds the model: takes jobs from a pipe, sends texts back as they grow.
 
 It is a process of its own so that its death, by the kernel's hand or a bug's, costs the gateway no more than an error.
-Messages are tuples: `("write", number, Job)` and `("cancel", number)` come in; `("ready", revision)`, `("failed",
-reason)`, `("piece", number, text)`, `("ending", number, Ending)` and `("error", number, code, message)` go out.
+Messages are tuples: `("write", number, Job)`, `("cancel", number)` and `("ping", number)`, which is answered `("pong",
+number)` at once, come in; `("ready", revision)`, `("failed",
+reason)`, `("piece", number, text)`, `("ending", number, Ending)`, `("error", number, code, message)` and, before the
+process ends because the model works no more, `("broken", numbers)` go out.
 """
 
 import logging
@@ -20,14 +22,16 @@ from processing.pipeline_kocap import MAX_NEW_TOKENS
 
 from .engine import Ending, Job
 from .gateway_errors import ContextError, GatewayError, GenerationError, PromptError
+from .request_guard import JsonLines
+from .token_sampling import TokenSampling, resolve_sampling
 
 logger = logging.getLogger(__name__)
 
 HALF_A_CHARACTER = "\ufffd"
-NO_TOP_K = 1 << 30  # writers cut it down to the vocabulary
+MOST_CHARACTERS_PER_TOKEN = 16  # a token of Korean has one or two, of English four
 
 Deliver = Callable[[str, list[int], bool], None]
-Fail = Callable[[str | None], None]
+Fail = Callable[[list[str], bool], None]
 
 
 class Writer(Protocol):
@@ -51,7 +55,8 @@ class Writer(Protocol):
         Args:
             deliver: To be called from a thread with an answer's name, all its tokens so far, and whether it is
                 finished.
-            fail: To be called from a thread when an answer fails, with its name, or all of them do, with None.
+            fail: To be called from a thread with the names of answers that fail, and whether the model works no more:
+                then the process ends, and the others fail with it.
         """
         ...
 
@@ -63,8 +68,8 @@ class Writer(Protocol):
         """
         ...
 
-    def add(self, name: str, prompt: Any, *, max_new_tokens: int, temperature: float, top_p: float, top_k: int) -> None:
-        """Begin an answer; a temperature of 0 takes the likeliest token every time. Called from one thread only."""
+    def add(self, name: str, prompt: Any, *, max_new_tokens: int, sampling: TokenSampling) -> None:
+        """Begin an answer. Called from one thread only."""
         ...
 
     def cancel(self, name: str) -> None:
@@ -72,20 +77,14 @@ class Writer(Protocol):
         ...
 
 
-def sampling(
-    usual: GenerationConfig, *, temperature: float | None = None, top_p: float | None = None
-) -> dict[str, Any]:
-    """How `Writer.add` is to choose tokens: what was asked for, and the checkpoint's settings where nothing was."""
-    if temperature is None:
-        temperature = (usual.temperature or 1.0) if usual.do_sample else 0.0
-    top_p = top_p if top_p is not None else (usual.top_p or 1.0)
-    return {"temperature": temperature, "top_p": top_p, "top_k": usual.top_k or NO_TOP_K}
-
-
 def work(connection: Connection, make_writer: Callable[[], Writer]) -> None:
     """The process's main function; ends when the other end of the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the gateway, which lets running answers finish
+    logs = logging.StreamHandler()
+    logs.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.ERROR, handlers=[logs], force=True)
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    logging.getLogger("ContinuousBatchingLogger").setLevel(logging.CRITICAL)  # tracebacks; ours says what broke down
     try:
         writer = make_writer()
     except (OSError, ValueError) as error:
@@ -102,7 +101,7 @@ class Worker:
 
     def __init__(self, writer: Writer, connection: Connection):
         self._writer, self._connection = writer, connection
-        self._jobs: SimpleQueue[tuple[int, Job]] = SimpleQueue()
+        self._jobs: SimpleQueue[str] = SimpleQueue()
         self._open: dict[str, _Open] = {}
         self._sending = threading.Lock()
         writer.start(self._deliver, self._fail)
@@ -115,13 +114,15 @@ class Worker:
                 message = self._connection.recv()
             except (EOFError, OSError):
                 return
-            number = message[1]
-            if message[0] == "write":
-                self._open[str(number)] = _Open(number)
-                self._jobs.put((number, message[2]))
-            else:
-                self._open.pop(str(number), None)
-                self._writer.cancel(str(number))
+            match message:
+                case ("write", number, job):
+                    self._open[str(number)] = _Open(number, job)
+                    self._jobs.put(str(number))
+                case ("cancel", number):
+                    self._open.pop(str(number), None)
+                    self._writer.cancel(str(number))
+                case ("ping", number):
+                    self._send("pong", number)
 
     def _send(self, *message: Any) -> None:
         with self._sending:
@@ -132,34 +133,46 @@ class Worker:
 
     def _prepare_all(self) -> None:
         while True:
-            number, job = self._jobs.get()
+            name = self._jobs.get()
+            answer = self._open.get(name)
+            if answer is None:
+                continue  # the client has left
             try:
-                self._begin(number, job)
+                self._begin(name, answer)
             except GatewayError as error:
-                self._refuse(number, error)
+                self._refuse(name, error)
             except Exception as error:
                 logger.error("preparing a prompt failed: %s", type(error).__name__)
-                self._refuse(number, GenerationError(f"preparing the prompt failed with {type(error).__name__}."))
+                self._refuse(name, GenerationError(f"preparing the prompt failed with {type(error).__name__}."))
 
-    def _refuse(self, number: int, error: GatewayError) -> None:
-        if self._open.pop(str(number), None):
-            self._send("error", number, error.code, str(error.args[0]))
+    def _refuse(self, name: str, error: GatewayError) -> None:
+        if answer := self._open.pop(name, None):
+            self._send("error", answer.number, error.code, str(error.args[0]))
 
-    def _begin(self, number: int, job: Job) -> None:
-        name = str(number)
+    def _begin(self, name: str, answer: "_Open") -> None:
+        job, answer.job = answer.job, None
+        self._check_length(job)
         try:
-            prompt_tokens, prompt = self._writer.prepare(job)
+            answer.prompt_tokens, prompt = self._writer.prepare(job)
         except ValueError as error:
             raise PromptError("the chat does not fit the model's template; check the roles of its messages.") from error
-        answer = self._open.get(name)
-        if answer is None:
-            return  # the client has left
-        answer.prompt_tokens = prompt_tokens
-        answer.max_new_tokens = self._room(prompt_tokens, job.max_new_tokens)
-        how = sampling(self._writer.generation_config, temperature=job.temperature, top_p=job.top_p)
-        self._writer.add(name, prompt, max_new_tokens=answer.max_new_tokens, **how)
+        answer.max_new_tokens = self._room(answer.prompt_tokens, job.max_new_tokens)
         if name not in self._open:
-            self._writer.cancel(name)  # it left while the prompt was prepared
+            return  # the client left while the prompt was prepared
+        sampling = resolve_sampling(self._writer.generation_config, job)
+        self._writer.add(name, prompt, max_new_tokens=answer.max_new_tokens, sampling=sampling)
+        if name not in self._open:
+            self._writer.cancel(name)  # it left just now
+
+    def _check_length(self, job: Job) -> None:
+        """Refuse texts that are too long by their characters: to tokenize them would hold up all others."""
+        texts = (part["text"] for message in job.messages for part in message["content"] if part["type"] == "text")
+        length, most = sum(map(len, texts)), self._writer.max_context * MOST_CHARACTERS_PER_TOKEN
+        if length > most:
+            raise ContextError(
+                f"the texts have {length} characters; the limit is {most}, {MOST_CHARACTERS_PER_TOKEN} for each token"
+                f" of the model's context ({self._writer.max_context}). Send shorter texts."
+            )
 
     def _room(self, prompt_tokens: int, wanted: int | None) -> int:
         """How many tokens the answer may have."""
@@ -179,37 +192,56 @@ class Worker:
         piece = answer.grow(text, finished=finished)
         if piece:
             self._send("piece", answer.number, piece)
-        if finished and self._open.pop(name, None):
-            reason = "length" if len(tokens) >= answer.max_new_tokens and not self._has_ended(tokens) else "stop"
-            self._send("ending", answer.number, Ending(reason, answer.prompt_tokens, len(tokens)))
+        if (finished or answer.stopped) and self._open.pop(name, None):
+            if not finished:
+                self._writer.cancel(name)
+            cut = len(tokens) >= answer.max_new_tokens and not (answer.stopped or self._has_ended(tokens))
+            self._send("ending", answer.number, Ending("length" if cut else "stop", answer.prompt_tokens, len(tokens)))
 
     def _has_ended(self, tokens: list[int]) -> bool:
         eos = self._writer.generation_config.eos_token_id
         return tokens[-1] in (eos if isinstance(eos, list) else [eos])
 
-    def _fail(self, name: str | None) -> None:
-        if name is None:
-            logger.error("the model's batch broke down; the process ends")
+    def _fail(self, names: list[str], ends: bool) -> None:
+        for name in names:
+            if answer := self._open.pop(name, None):
+                error = GenerationError("the model failed on this request. Change it, or try again later.")
+                self._send("error", answer.number, error.code, str(error.args[0]))
+        if ends:
+            self._send("broken", [int(name) for name in names])
             os._exit(1)  # the gateway starts another one
-        if answer := self._open.pop(name, None):
-            self._send(
-                "error", answer.number, GenerationError.code, "the model failed on this prompt. Try again later."
-            )
 
 
 class _Open:
     """An answer that is being written."""
 
-    def __init__(self, number: int):
+    def __init__(self, number: int, job: Job):
         self.number = number
+        self.job: Job | None = job  # until its prompt is prepared
         self.prompt_tokens = self.max_new_tokens = 0
+        self.stopped = False  # by one of the texts that end it
+        self._stops = job.stop
         self._sent = ""
 
     def grow(self, text: str, *, finished: bool) -> str:
-        """What has been added to the text since; a character of which only some bytes are there waits for the rest."""
+        """What has been added to the text since.
+
+        A character of which only some bytes are there waits for the rest, and so does what may begin a text that ends
+        the answer.
+        """
         if not finished:
             text = text.rstrip(HALF_A_CHARACTER)
+        found = [place for stop in self._stops if (place := text.find(stop, len(self._sent))) >= 0]
+        if found:
+            self.stopped, text = True, text[: min(found)]
+        elif not finished:
+            text = text[: len(text) - max((_begun(stop, text) for stop in self._stops), default=0)]
         if not text.startswith(self._sent):
             return ""
         piece, self._sent = text[len(self._sent) :], text
         return piece
+
+
+def _begun(stop: str, text: str) -> int:
+    """With how many characters of `stop` the text ends."""
+    return next((length for length in range(len(stop) - 1, 0, -1) if text.endswith(stop[:length])), 0)

@@ -6,7 +6,7 @@ requests than it can answer (`Admission`), and hands sampled frames to the engin
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any, BinaryIO, TypeVar
 
@@ -23,6 +23,7 @@ from .admission import Admission
 from .caption_answers import caption_body, caption_cues
 from .chat_answers import EventStream, chat_body, chat_events
 from .chat_requests import CaptionRequest, ChatRequest, ImagePart, Message, TextPart, VideoPart, check
+from .choices import several, together, whole
 from .engine import Ending, Engine, Job, Piece
 from .gateway_errors import GatewayError, TooSlowError, UnknownModelError
 from .gateway_metrics import GatewayMetrics
@@ -76,15 +77,16 @@ class Gateway:
             asked = await asyncio.to_thread(check, ChatRequest, await request.body())
             deadline = self._deadline()
             self._check_model(asked.model)
-            asked.check_supported()
             job = await until(deadline, while_connected(request, self._chat_job(request, asked)))
-            answer = await stack.enter_async_context(aclosing(self._write(request, job, deadline)))
+            writing = [self._write(request, each, deadline) for each in several(job, asked.n or 1)]
+            answers = await stack.enter_async_context(aclosing(together(writing)))
             if not asked.stream:
-                text, ending = await while_connected(request, whole(answer))
-                return JSONResponse(chat_body(self.model, request.state.request_id, text, ending))
-            first = await while_connected(request, anext(answer))  # what fails until here still gets a status
+                written = await while_connected(request, whole(answers))
+                return JSONResponse(chat_body(self.model, request.state.request_id, written))
+            first = await while_connected(request, anext(answers))  # what fails until here still gets a status
             usage = asked.stream_options is not None and asked.stream_options.include_usage
-            events = chat_events(self.model, request.state.request_id, first, answer, usage=usage)
+            told = {"choices": len(writing), "usage": usage}
+            events = chat_events(self.model, request.state.request_id, first, answers, **told)
             return EventStream(events, release=stack.pop_all())
 
     async def captions(self, request: Request) -> Response:
@@ -98,9 +100,15 @@ class Gateway:
             frames, clip = await until(deadline, while_connected(request, look))
             content = [{"type": "video", "video": frames}, {"type": "text", "text": asked.prompt}]
             messages = [{"role": "user", "content": content}]
-            job = Job(messages, (clip,), asked.max_new_tokens, asked.temperature, asked.top_p)
-            answer = await stack.enter_async_context(aclosing(self._write(request, job, deadline)))
-            text, ending = await while_connected(request, whole(answer))
+            job = Job(
+                messages,
+                (clip,),
+                asked.max_new_tokens,
+                request_id=request.state.request_id,
+                **asked.token_choice,
+            )
+            answers = await stack.enter_async_context(aclosing(together([self._write(request, job, deadline)])))
+            ((text, ending),) = await while_connected(request, whole(answers))
         if asked.format == "json":
             settings = {"num_frames": len(frames)} | asked.sampling
             return JSONResponse(caption_body(self.model, self.engine.revision, asked, settings, clip, text, ending))
@@ -117,9 +125,10 @@ class Gateway:
         return JSONResponse(self._model_card())
 
     async def health(self, request: Request) -> Response:
-        """GET /health: 200 when the engine takes jobs, 503 while it starts."""
-        ready = self.engine.ready
-        return JSONResponse({"status": "ok" if ready else "starting"}, 200 if ready else 503)
+        """GET /health: 200 when the engine takes jobs and says so itself, 503 while it starts or does not answer."""
+        if await self.engine.answers(self.settings.health_timeout_s):
+            return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": "not answering" if self.engine.ready else "starting"}, 503)
 
     async def prometheus(self, request: Request) -> Response:
         """GET /metrics"""
@@ -158,18 +167,25 @@ class Gateway:
 
     async def _chat_job(self, request: Request, asked: ChatRequest) -> Job:
         """Read what the chat shows."""
-        shown = [part for message in asked.messages for part in message.parts if not isinstance(part, TextPart)]
+        shown = [part for message in asked.messages for part in message.content if not isinstance(part, TextPart)]
         if len(shown) > self.settings.max_media:
             raise GatewayError(
                 f"{len(shown)} videos and pictures were sent; the limit is {self.settings.max_media}. Send fewer."
             )
         messages, clips = [], []
         for message in asked.messages:
-            content = [await self._look(request, part, asked.sampling, clips) for part in message.parts]
+            content = [await self._look(request, part, asked.sampling, clips) for part in message.content]
             messages.append({"role": "system" if message.role == "developer" else message.role, "content": content})
             if message.role == "user" and not _says_anything(message):
                 content.append({"type": "text", "text": CAPTION_PROMPT})
-        return Job(messages, tuple(clips), asked.max_new_tokens, asked.temperature, asked.top_p)
+        return Job(
+            messages,
+            tuple(clips),
+            asked.max_new_tokens,
+            stop=tuple(asked.stop or ()),
+            request_id=request.state.request_id,
+            **asked.token_choice,
+        )
 
     async def _look(
         self, request: Request, part: TextPart | VideoPart | ImagePart, sampling: dict, clips: list[ClipMetadata]
@@ -199,7 +215,7 @@ class Gateway:
         stack.callback(file.close)
         return file
 
-    async def _write(self, request: Request, job: Job, deadline: float) -> AsyncIterator[Piece | Ending]:
+    async def _write(self, request: Request, job: Job, deadline: float) -> AsyncGenerator[Piece | Ending]:
         """Wait for a slot, then pass on what the engine writes."""
         began = time.monotonic()
         async with AsyncExitStack() as stack:
@@ -216,7 +232,8 @@ class Gateway:
                 if isinstance(item, Ending):
                     self.metrics.tokens.labels("prompt").inc(item.prompt_tokens)
                     self.metrics.tokens.labels("completion").inc(item.completion_tokens)
-                    request.state.facts["completion_tokens"] = item.completion_tokens
+                    facts = request.state.facts
+                    facts["completion_tokens"] = facts.get("completion_tokens", 0) + item.completion_tokens
                 yield item
                 if isinstance(item, Ending):
                     return
@@ -254,7 +271,7 @@ async def _pass_on(request: Request, error: Exception) -> Response:
 
 
 def _says_anything(message: Message) -> bool:
-    return any(isinstance(part, TextPart) and part.text.strip() for part in message.parts)
+    return any(isinstance(part, TextPart) and part.text.strip() for part in message.content)
 
 
 async def until(deadline: float, work: Awaitable[T]) -> T:
@@ -292,13 +309,3 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
 async def _leaving(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-async def whole(answer: AsyncIterator[Piece | Ending]) -> tuple[str, Ending]:
-    """All of an answer at once."""
-    pieces: list[str] = []
-    async for item in answer:
-        if isinstance(item, Ending):
-            return "".join(pieces).strip(), item
-        pieces.append(item.text)
-    raise RuntimeError("the engine's answer has no ending.")

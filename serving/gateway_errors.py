@@ -27,7 +27,8 @@ class GatewayError(CodedError):
 
     def body(self, request_id: str) -> dict[str, Any]:
         """As OpenAI's clients expect it, with `message_ko` and `request_id` added."""
-        told = {"message": str(self), "type": self.kind, "param": None, "code": self.code}
+        message = str(self).encode("utf-8", "replace").decode()  # it may name what is no Unicode
+        told = {"message": message, "type": self.kind, "param": None, "code": self.code}
         return {"error": told | {"message_ko": self.message_ko, "request_id": request_id}}
 
     def headers(self) -> dict[str, str]:

@@ -17,6 +17,7 @@ class GatewaySettings:
         queue: Requests that may wait besides; one more is answered 429.
         readers: Videos decoded at the same time, a process each.
         read_timeout_s: For decoding one video.
+        health_timeout_s: For the engine to say that it works when /health is asked. 503
         request_timeout_s: From the end of the body to the end of the answer, waiting included. 504
         max_json_bytes, max_upload_bytes: Of a JSON body, which is held in memory, and of a form, which is not. 413
         header_timeout_s: For a request's head. 408
@@ -38,6 +39,7 @@ class GatewaySettings:
     queue: int = 50
     readers: int = 2
     read_timeout_s: float = 60.0
+    health_timeout_s: float = 5.0
     request_timeout_s: float = 300.0
     max_json_bytes: int = 32 << 20
     max_upload_bytes: int = 256 << 20

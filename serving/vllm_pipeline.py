@@ -7,7 +7,7 @@ from processing.pipeline_kocap import MAX_NEW_TOKENS
 
 from .caption_engines import EngineError
 from .engine import Job
-from .engine_worker import sampling
+from .token_sampling import resolve_sampling
 from .vllm_worker import VllmWriter
 
 MAX_CONTEXT = 32_768  # or as much as the model can see
@@ -28,7 +28,7 @@ class VllmPipeline:
     def __init__(self, model: str, *, slots: int):
         self._writer = VllmWriter(model, slots=slots, max_context=MAX_CONTEXT)
         self._written: SimpleQueue[tuple[str, list[int] | None]] = SimpleQueue()
-        self._writer.start(self._take, lambda name: self._written.put((name or "", None)))
+        self._writer.start(self._take, lambda names, _: self._written.put((" ".join(names), None)))
         self.processor, self.revision = self._writer.processor, self._writer.revision
 
     def preprocess(self, batch: dict, **_: Any) -> dict:
@@ -43,13 +43,13 @@ class VllmPipeline:
         """Write all captions of a batch."""
         usual = self._writer.generation_config
         temperature = None if do_sample is None else (usual.temperature or 1.0) if do_sample else 0.0
-        how = sampling(usual, temperature=temperature)
+        sampling = resolve_sampling(usual, Job([], temperature=temperature))
         wanted = max_new_tokens or usual.max_new_tokens or MAX_NEW_TOKENS
         for number, (length, prompt) in enumerate(inputs["prompts"]):
             room = self._writer.max_context - length
             if room < 1:
                 raise ValueError(f"the prompt has {length} tokens; the model's context is {self._writer.max_context}.")
-            self._writer.add(str(number), prompt, max_new_tokens=min(wanted, room), **how)
+            self._writer.add(str(number), prompt, max_new_tokens=min(wanted, room), sampling=sampling)
         answers: dict[str, list[int]] = {}
         while len(answers) < len(inputs["prompts"]):
             name, written = self._written.get()

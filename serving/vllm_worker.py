@@ -9,6 +9,7 @@ import logging
 import os
 import tempfile
 import threading
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,8 +26,9 @@ from processing.processing_kocap import KoCapProcessor
 from processing.video_processing_kocap import ClipMetadata
 
 from .engine import Job
-from .engine_worker import NO_TOP_K, Deliver, Fail, work
+from .engine_worker import Deliver, Fail, work
 from .hub_bundle import CHECKPOINT_FILES, lay_with_code
+from .token_sampling import NO_TOP_K, TokenSampling
 from .vllm_preflight import check_folder, lora_rank
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ ADAPTER = "adapter"
 MOST_CLIPS = 16  # of each kind in one prompt
 ON_CPU = {"dtype": "float32", "enforce_eager": True, "block_size": 32}
 CPU_CACHE_GB = "2"
+MOST_BREAKDOWNS = 3  # that an answer may be part of without being the reason
 
 
 def serve(connection: Connection, model: str, slots: int, max_context: int) -> None:
@@ -69,6 +72,7 @@ class VllmWriter:
             lay_with_code(base, Path(room))
             self._engine, self._lora = _start_vllm(room, adapter, slots=slots, max_context=self.max_context)
         self._inbox: SimpleQueue[tuple] = SimpleQueue()
+        self._answers: dict[str, _Answer] = {}
 
     def start(self, deliver: Deliver, fail: Fail) -> None:
         self._deliver, self._fail = deliver, fail
@@ -89,43 +93,119 @@ class VllmWriter:
         (rendered,) = self._engine.renderer.render_cmpl([{"prompt": text, "multi_modal_data": seen}])
         return len(rendered["prompt_token_ids"]), rendered
 
-    def add(self, name: str, prompt: Any, *, max_new_tokens: int, temperature: float, top_p: float, top_k: int) -> None:
-        from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
-
-        sampling = {"top_p": top_p, "top_k": 0 if top_k == NO_TOP_K else top_k} if temperature else {}
-        params = SamplingParams(temperature=temperature, max_tokens=max_new_tokens, detokenize=False, **sampling)
-        self._inbox.put(("add", name, prompt, params))
+    def add(self, name: str, prompt: Any, *, max_new_tokens: int, sampling: TokenSampling) -> None:
+        self._inbox.put(("add", name, _Answer(prompt, max_new_tokens, sampling)))
 
     def cancel(self, name: str) -> None:
-        self._inbox.put(("cancel", name))
+        self._inbox.put(("cancel", name, None))
 
     def _step_for_ever(self) -> None:
         """vLLM's engine is used from this thread alone."""
-        try:
-            while True:
+        while True:
+            try:
                 self._take(wait=not self._engine.has_unfinished_requests())
-                for output in self._engine.step() if self._engine.has_unfinished_requests() else ():
-                    self._deliver(output.request_id, list(output.outputs[0].token_ids), output.finished)
+                self._step()
+            except Exception as error:
+                logger.error("vLLM broke down with %s", type(error).__name__)
+                try:
+                    self._mend()
+                except Exception:  # nothing works any more, not even a prompt of ours
+                    return self._fail(list(self._answers), True)
+
+    def _step(self) -> None:
+        for output in self._engine.step() if self._engine.has_unfinished_requests() else ():
+            name, answer = output.request_id, self._answers.get(output.request_id)
+            if answer is None:
+                continue  # abandoned
+            answer.tokens = [*answer.tokens[: answer.before], *output.outputs[0].token_ids]
+            if output.finished:
+                del self._answers[name]
+            self._deliver(name, answer.tokens, output.finished)
+
+    def _mend(self) -> None:
+        """Find what broke vLLM down by trying its answers apart, and go on with the others.
+
+        Raises:
+            Exception: vLLM's, when it works no more.
+        """
+        self._engine.abort_request(list(self._answers))
+        for name, answer in list(self._answers.items()):
+            answer.breakdowns += 1
+            try:
+                self._begin(name, answer)
+                written = len(answer.tokens)
+                while self._engine.has_unfinished_requests() and len(answer.tokens) == written:
+                    self._step()
+                self._engine.abort_request([name])
+            except Exception:
+                self._engine.abort_request([name])
+                if not self._works():
+                    self._fail([name], True)
+                    raise
+                answer.breakdowns = MOST_BREAKDOWNS + 1
+            if name in self._answers and answer.breakdowns > MOST_BREAKDOWNS:
+                del self._answers[name]
+                self._fail([name], False)
+        for name, answer in self._answers.items():
+            self._begin(name, answer)
+
+    def _works(self) -> bool:
+        """Whether vLLM still answers a prompt of ours."""
+        from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
+
+        try:
+            self._engine.add_request("control", {"prompt_token_ids": [0]}, SamplingParams(max_tokens=1))
+            while self._engine.has_unfinished_requests():
+                self._engine.step()
         except Exception:
-            logger.exception("vLLM broke down")
-            self._fail(None)
+            return False
+        return True
 
     def _take(self, *, wait: bool) -> None:
         """Begin and abandon answers, as asked since."""
         while True:
             try:
-                message = self._inbox.get(block=wait)
+                what, name, answer = self._inbox.get(block=wait)
             except Empty:
                 return
             wait = False
-            if message[0] == "cancel":
-                self._engine.abort_request([message[1]])
+            if what == "cancel":
+                self._answers.pop(name, None)
+                self._engine.abort_request([name])
                 continue
-            _, name, prompt, params = message
+            self._answers[name] = answer
             try:
-                self._engine.add_request(name, prompt, params, lora_request=self._lora)
+                self._begin(name, answer)
             except ValueError:
-                self._fail(name)
+                del self._answers[name]
+                self._fail([name], False)
+
+    def _begin(self, name: str, answer: "_Answer") -> None:
+        """Write an answer, or go on with it."""
+        from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
+
+        how, answer.before = answer.sampling, len(answer.tokens)
+        chosen: dict[str, Any] = {"repetition_penalty": how.repetition_penalty}
+        if how.temperature:
+            # A seed goes on elsewhere where an answer is gone on with.
+            seed = None if how.seed is None else (how.seed + answer.before) % (1 << 63)  # -1 is none to vLLM
+            chosen |= {"top_p": how.top_p, "top_k": 0 if how.top_k == NO_TOP_K else how.top_k, "seed": seed}
+        left = answer.max_new_tokens - answer.before
+        params = SamplingParams(temperature=how.temperature, max_tokens=left, detokenize=False, **chosen)
+        ids = [*answer.prompt["prompt_token_ids"], *answer.tokens]
+        self._engine.add_request(name, {**answer.prompt, "prompt_token_ids": ids}, params, lora_request=self._lora)
+
+
+@dataclass
+class _Answer:
+    """An answer that is being written, and all that it takes to begin again."""
+
+    prompt: Any
+    max_new_tokens: int
+    sampling: TokenSampling
+    tokens: list[int] = field(default_factory=list)
+    before: int = 0  # tokens written before vLLM broke down
+    breakdowns: int = 0
 
 
 def _resolve(model: str) -> tuple[Path, Path | None]:

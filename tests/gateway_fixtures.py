@@ -38,6 +38,9 @@ class ScriptedEngine:
 
     async def start(self) -> None: ...
 
+    async def answers(self, within_s: float) -> bool:
+        return self.ready
+
     async def close(self) -> None:
         self.ready = False
 

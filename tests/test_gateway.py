@@ -161,9 +161,9 @@ def test_what_is_odd_about_a_file_is_said():
     ("change", "status", "code"),
     [
         ({"model": "gpt-5"}, 404, "E_MODEL"),
-        ({"n": 2}, 400, "E_UNSUPPORTED"),
+        ({"n": 9}, 400, "E_REQUEST"),
         ({"tools": [{"type": "function"}]}, 400, "E_UNSUPPORTED"),
-        ({"stop": "."}, 400, "E_UNSUPPORTED"),
+        ({"logprobs": True}, 400, "E_UNSUPPORTED"),
         ({"messages": []}, 400, "E_REQUEST"),
         ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, 400, "E_REQUEST"),
         ({"temperature": 3}, 400, "E_REQUEST"),

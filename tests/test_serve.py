@@ -75,6 +75,110 @@ def test_answers_are_the_pipelines_and_mistakes_cost_nobody_else(tiny_checkpoint
 
 
 @pytest.mark.slow
+def test_parameters_are_followed_by_the_real_engine_and_no_number_hurts_it(tiny_checkpoint):
+    async def said(stage: Stage, **how) -> list[str]:
+        response = await stage.chat(video_part(), max_tokens=NUM_TOKENS, **how)
+        assert response.status_code == 200, response.text
+        return [choice["message"]["content"] for choice in response.json()["choices"]]
+
+    async def scenario(stage: Stage) -> None:
+        other = asyncio.create_task(said(stage, temperature=2, seed=1))
+        tiny = [{"temperature": value} for value in (1e-45, 5e-324, 1e-320, 0.009)]
+        tiny += [{"temperature": 1, "top_p": 5e-324}, {"temperature": 1, "top_k": 1}]
+        (greedy,) = await said(stage, temperature=0)
+        answers = await asyncio.gather(*(said(stage, **how) for how in tiny))
+        assert answers == [[greedy]] * len(tiny)
+        assert stage.engine.restarts == 0
+        assert await other == await said(stage, temperature=2, seed=1) != await said(stage, temperature=2, seed=2)
+        first, second = await said(stage, temperature=2, seed=1, n=2)
+        assert [first] == await other and second != first
+        assert await said(stage, temperature=0, repetition_penalty=1.5) != [greedy]
+        stop = greedy[2:4]
+        stopped = await stage.chat(video_part(), max_tokens=NUM_TOKENS, temperature=0, stop=[stop])
+        choice = stopped.json()["choices"][0]
+        assert (choice["message"]["content"], choice["finish_reason"]) == (greedy[: greedy.index(stop)].strip(), "stop")
+        assert stopped.json()["usage"]["completion_tokens"] < NUM_TOKENS
+
+    play(scenario, engine=real(tiny_checkpoint), slots=4)
+
+
+NUMBERS = ["0", "-1", "1e-45", "5e-324", "1e-320", "0.01", "1.5", "64", "1e999", "-1e999", "NaN", "Infinity"]
+NUMBERS += ["9" * 30, "9" * 5000, str(2**63), "true", "null", '"1"', '"x"', "[1]"]
+CHAT_FIELDS = ["max_tokens", "max_completion_tokens", "n"]
+FIELDS = ["temperature", "top_p", "top_k", "repetition_penalty", "seed", "num_frames", "fps"]
+
+
+@pytest.mark.slow
+def test_every_number_in_every_field_while_others_are_answered(tiny_checkpoint):
+    async def scenario(stage: Stage) -> None:
+        asked = {"temperature": 1, "seed": 3, "max_tokens": NUM_TOKENS}
+        expected = (await stage.chat(video_part(), **asked)).json()["choices"]
+        over = asyncio.Event()
+
+        async def another() -> int:
+            count = 0
+            while not over.is_set():
+                response = await stage.chat(video_part(), **asked)
+                assert (response.status_code, response.json().get("choices")) == (200, expected)
+                count += 1
+            return count
+
+        others = [asyncio.create_task(another()) for _ in range(2)]
+
+        async def post(path: str, usual: dict, field: str, number: str) -> None:
+            fields = {"temperature": 1} | usual
+            fields.pop(field, None)
+            body = json.dumps(fields)[:-1] + f', "{field}": {number}' + "}"
+            response = await stage.client.post(path, content=body)
+            told = (field, number[:40], response.status_code, response.text[:300])
+            if response.status_code != 200:
+                assert response.status_code == 400, told
+                assert response.json()["error"]["code"] in ("E_REQUEST", "E_CONTEXT"), told
+            if path == "/v1/captions":
+                form = {name: str(value) for name, value in usual.items() if name != "video"} | {
+                    field: number.strip('"')
+                }
+                response = await stage.caption(**form)
+                assert response.status_code in (200, 400), (
+                    field,
+                    number[:40],
+                    response.status_code,
+                    response.text[:300],
+                )
+
+        chat = chat_json(video_part(), max_tokens=2)
+        caption = {"video": data_url(CLIP), "max_new_tokens": 2}
+        for number in NUMBERS:
+            posts = [post("/v1/chat/completions", chat, field, number) for field in [*FIELDS, *CHAT_FIELDS]]
+            posts += [post("/v1/captions", caption, field, number) for field in [*FIELDS, "max_new_tokens"]]
+            await asyncio.gather(*posts)
+        over.set()
+        assert min(await asyncio.gather(*others)) > 0
+        assert stage.engine.restarts == 0
+
+    play(scenario, engine=real(tiny_checkpoint), slots=4)
+
+
+@pytest.mark.slow
+def test_prompts_of_megabytes_hold_up_nobody(tiny_checkpoint):
+    async def scenario(stage: Stage) -> None:
+        huge = {"type": "text", "text": "가나다 abc 12 " * (8 << 20 >> 4)}
+        refused = await stage.chat(huge)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "E_CONTEXT")
+        assert "characters; the limit is" in refused.json()["error"]["message"]
+        leaving = [asyncio.create_task(stage.chat(huge)) for _ in range(4)]
+        async with asyncio.timeout(PATIENT_S):
+            while stage.gateway.admission.inside < 4:
+                await asyncio.sleep(0.01)
+        for task in leaving:
+            task.cancel()
+        async with asyncio.timeout(30):
+            assert (await stage.chat(max_tokens=2)).status_code == 200
+
+    play(scenario, engine=real(tiny_checkpoint), slots=4)
+
+
+@pytest.mark.slow
 def test_a_checkpoint_that_is_not_there(tmp_path):
     async def run() -> None:
         engine = ProcessEngine(transformers_worker.serve, str(tmp_path), slots=1, max_context=CONTEXT)

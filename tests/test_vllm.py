@@ -43,6 +43,7 @@ from training.scene_clips import draw_clip
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = Path(os.environ.get("KOCAP_VLLM_PYTHON") or ROOT / ".venv-vllm" / "bin" / "python")
 NUM_TOKENS, MANY_TOKENS = 48, 300  # a beginning; a whole caption, with words for n-gram speculation to find again
+QUESTION = "무엇이 보이나요?"
 CPU_FLAGS = ["--dtype", "float32", "--enforce-eager", "--block-size", "32", "--max-model-len", "1024"]
 SPECULATION = {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_min": 2, "prompt_lookup_max": 4}
 TRIED_ALWAYS = {("clip", "qwen3_moe"), ("dinov3_vit", "llama"), ("dinov2", "qwen3")}
@@ -124,6 +125,31 @@ def test_the_embedded_model_writes_the_same_tokens(tmp_path):
     expected = with_transformers(Path(EMBEDDED_MODEL), jobs)
     assert with_vllm(Path(EMBEDDED_MODEL), jobs, tmp_path) == expected
     assert len({tuple(answer["tokens"]) for answer in expected[:20]}) >= 15, "answers depend on the clip"
+
+
+def test_answers_have_their_own_parameters_and_a_step_that_breaks_down_fails_only_its_own(tmp_path):
+    command = [
+        str(PYTHON),
+        str(ROOT / "tests" / "vllm_breakdown.py"),
+        EMBEDDED_MODEL,
+        QUESTION,
+        str(tmp_path / "a.json"),
+    ]
+    run = subprocess.run([*command, str(NUM_TOKENS)], env=ENVIRONMENT, capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr[-3000:]
+    told = json.loads((tmp_path / "a.json").read_text())
+    whole, broken = told["whole"], told["broken"]
+    pipe = load_captioner(EMBEDDED_MODEL)
+    inputs = pipe.preprocess({"chats": [job(prompt=QUESTION).messages], "video_metadata": None})["inputs"]
+    for name, settings in {"greedy": {}, "penalised": {"repetition_penalty": 1.3}}.items():
+        ids = pipe.model.generate(**inputs, max_new_tokens=NUM_TOKENS, do_sample=False, **settings)
+        assert whole[name] == ids[0, inputs["input_ids"].shape[1] :].tolist()
+    assert whole["one candidate"] == whole["greedy"] != whole["penalised"]
+    assert whole["seeded"] == whole["seeded too"] != whole["greedy"]
+    assert told["failures"] == [[["culprit"], False]]
+    assert [broken[name] for name in ("greedy", "penalised", "one candidate")] == [
+        whole[name] for name in ("greedy", "penalised", "one candidate")
+    ]
 
 
 @pytest.mark.parametrize("text", ["qwen3", "qwen3_moe", "llama"])

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from serving.engine_worker import NO_TOP_K  # noqa: E402
+from serving.token_sampling import TokenSampling  # noqa: E402
 from serving.vllm_worker import VllmWriter  # noqa: E402
 
 
@@ -22,14 +22,13 @@ def main(model: str, jobs_path: str, answers_path: str, max_new_tokens: str) -> 
     finished: SimpleQueue[tuple] = SimpleQueue()
     writer.start(
         lambda name, tokens, ended: finished.put((name, tokens)) if ended else None,
-        lambda name: finished.put((name, None)),
+        lambda names, _: [finished.put((name, None)) for name in names],
     )
     counts = []
     for number, job in enumerate(jobs):
         count, prompt = writer.prepare(job)
         counts.append(count)
-        how = {"temperature": 0.0, "top_p": 1.0, "top_k": NO_TOP_K}
-        writer.add(str(number), prompt, max_new_tokens=int(max_new_tokens), **how)
+        writer.add(str(number), prompt, max_new_tokens=int(max_new_tokens), sampling=TokenSampling())
     answers = dict(finished.get(timeout=300) for _ in jobs)
     told = [{"prompt_tokens": count, "tokens": answers[str(number)]} for number, count in enumerate(counts)]
     Path(answers_path).write_text(json.dumps(told))

@@ -20,6 +20,7 @@ from configuration.memory_plan import count_tokens_per_frame
 from configuration.parameter_counts import count_model
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 from serving.continuous_batching import ContinuousBatcher
+from serving.token_sampling import TokenSampling
 
 FRAMES = 16
 PROMPT_TOKENS = 60
@@ -152,7 +153,7 @@ def together(machine: Machine) -> dict:
     batcher = ContinuousBatcher(
         own.model,
         deliver=lambda name, tokens, done: outputs.put((name, len(tokens), done, time.perf_counter())),
-        fail=lambda name: outputs.put((name, None, True, 0.0)),
+        fail=lambda names, ends: outputs.put((", ".join(names), None, True, 0.0)),
         slots=most,
         max_context=own.prompt["input_ids"].shape[1] + 2 * count,
     )
@@ -168,7 +169,7 @@ def together(machine: Machine) -> dict:
 
 def _answer_together(batcher, own: Speaker, outputs: queue.SimpleQueue, batch: int, count: int) -> float:
     for number in range(batch):
-        batcher.add(f"{batch}-{number}", own.prompt, max_new_tokens=count, temperature=0, top_p=1.0, top_k=50)
+        batcher.add(f"{batch}-{number}", own.prompt, max_new_tokens=count, sampling=TokenSampling())
     seen: dict[str, int] = {}
     begun_at, had, done = None, 0, 0
     while done < batch:

@@ -7,6 +7,7 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 
 from serving.continuous_batching import ContinuousBatcher
+from serving.token_sampling import TokenSampling
 from tests.small_models import TEXTS, TOWERS, prompt_batch, small_model
 from training.adapters import add_adapter, quantization_config
 from training.peak_memory import peak_memory_bytes, reset_peak_memory
@@ -77,12 +78,12 @@ def test_continuous_batching_says_what_generate_says(device):
     batcher = ContinuousBatcher(
         model,
         deliver=lambda name, tokens, is_last: finished.put((name, tokens)) if is_last else None,
-        fail=lambda name: finished.put((name, None)),
+        fail=lambda names, ends: finished.put((names, None)),
         slots=2,
         max_context=64,
     )
     for number, prompt in enumerate(prompts):
-        batcher.add(str(number), prompt, max_new_tokens=8, temperature=0, top_p=1.0, top_k=50)
+        batcher.add(str(number), prompt, max_new_tokens=8, sampling=TokenSampling())
     try:
         told = dict(finished.get(timeout=60) for _ in prompts)
     finally:
