@@ -28,7 +28,7 @@ from .gateway_errors import GatewayError, TooSlowError, UnknownModelError
 from .gateway_metrics import GatewayMetrics
 from .gateway_settings import GatewaySettings
 from .media_fetching import MediaFetcher
-from .media_reading import MediaReader, decode_data_url
+from .media_reading import MediaReader, decode_data_url, is_data_url
 from .request_guard import ClientGoneError, RequestGuard
 
 ROUTES = ("/v1/chat/completions", "/v1/captions", "/v1/models", "/health", "/metrics")
@@ -180,9 +180,7 @@ class Gateway:
                 clips.append(clip)
                 return {"type": "video", "video": frames}
             if isinstance(part, ImagePart):
-                file = await self._open(part.image_url.url, stack)
-                content = file if isinstance(file, bytes) else await asyncio.to_thread(file.read)
-                return {"type": "image", "image": await self.reader.image(content)}
+                return {"type": "image", "image": part.image_url.url}  # read when the request has its slot
             return {"type": "text", "text": part.text}
 
     async def _read_video(self, request: Request, source: str | BinaryIO, sampling: dict, stack: AsyncExitStack):
@@ -192,8 +190,15 @@ class Gateway:
         self._note(request, self.metrics.read, "read_s", began)
         return frames, clip
 
+    async def _read_pictures(self, job: Job) -> None:
+        """Put the pictures where their addresses stand."""
+        parts = [part for message in job.messages for part in message["content"] if part["type"] == "image"]
+        for part in parts:
+            async with AsyncExitStack() as stack:
+                part["image"] = await self.reader.image(await self._open(part["image"], stack))
+
     async def _open(self, url: str, stack: AsyncExitStack) -> bytes | BinaryIO:
-        if url.startswith("data:"):
+        if is_data_url(url):
             return await asyncio.to_thread(decode_data_url, url)
         file = await self.fetcher.fetch(url)
         stack.callback(file.close)
@@ -205,6 +210,7 @@ class Gateway:
         async with AsyncExitStack() as stack:
             await until(deadline, stack.enter_async_context(self.admission.slot()))
             self._note(request, self.metrics.waited, "waited_s", began)
+            await until(deadline, self._read_pictures(job))
             began = time.monotonic()
             answer = await stack.enter_async_context(aclosing(self.engine.write(job)))
             is_first = True

@@ -4,14 +4,17 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from gateway_fixtures import CLIP, TEXT, ScriptedEngine, Stage, chat_json, play, video_part
+from gateway_fixtures import CLIP, TEXT, ScriptedEngine, Stage, chat_json, data_url, play, video_part
 from video_fixtures import claim_size, make_clip, make_song_with_cover, make_sound
 
+from processing import video_isolation_kocap as isolation
+from processing.video_isolation_kocap import read_frames_isolated
 from serving.gateway_settings import GatewaySettings
 from serving.request_guard import JsonLines
 
@@ -135,6 +138,28 @@ def test_a_client_that_leaves_the_queue_frees_its_place():
         assert (await running).status_code == 200
 
     play(scenario, engine=held, **ONE_WAITS)
+
+
+@pytest.mark.parametrize("kind", ["video_url", "image_url"])
+def test_a_client_that_leaves_frees_its_reader(kind):
+    read_frames_isolated(CLIP, [0.0])
+    server = isolation._server._process.pid
+
+    async def scenario(stage: Stage) -> None:
+        threads = stage.gateway.reader._threads
+        os.kill(server, signal.SIGSTOP)  # nothing is read until it goes on
+        try:
+            leaving = asyncio.create_task(stage.chat({"type": kind, kind: {"url": data_url(CLIP)}}))
+            while not (threads._threads and threads._work_queue.empty()):
+                await asyncio.sleep(0)
+            leaving.cancel()
+            async with asyncio.timeout(30):
+                await asyncio.wrap_future(threads.submit(lambda: None))  # the one reader takes something new
+        finally:
+            os.kill(server, signal.SIGCONT)
+        assert (await stage.caption()).status_code == 200
+
+    play(scenario, readers=1, read_timeout_s=600)
 
 
 async def speak(port: int, head: str) -> str:
