@@ -79,9 +79,7 @@ def read_image(source: VideoSource, *, size: tuple[int, int] | None = None, limi
     """
     limits, name = limits or Limits(), source_name(source)
     with open_source(source, limits) as file, warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of damaged EXIF, which turns nothing; of many pixels, and `max_pixels` is tighter
+        warnings.simplefilter("ignore")  # of damaged EXIF, which turns nothing; of size, where `max_pixels` is tighter
         image = _open(file, name)
         _check_cost(image, file, name, limits)
         try:

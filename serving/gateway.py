@@ -271,7 +271,10 @@ async def until(deadline: float, work: Awaitable[T]) -> T:
     """
     try:
         async with asyncio.timeout_at(deadline):
-            return await work
+            result = await work
+        if asyncio.get_running_loop().time() >= deadline:  # what is ready at once is never interrupted
+            raise TimeoutError
+        return result
     except TimeoutError:
         raise TooSlowError("no answer within the time limit. Ask for a shorter one, or again later.") from None
 

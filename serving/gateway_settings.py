@@ -18,6 +18,7 @@ class GatewaySettings:
         request_timeout_s: From the end of the body to the end of the answer, waiting included. 504
         max_json_bytes, max_upload_bytes: Of a JSON body, which is held in memory, and of a form, which is not. 413
         header_timeout_s: For a request's head. 408
+        send_timeout_s: For a client to take what was sent; then the connection is cut, and its slot is free.
         body_grace_s, body_bytes_per_s: A body may take `body_grace_s` and a second more for so many bytes. 408
         max_media: Videos and pictures in one request.
         max_frames: Frames of one video.
@@ -40,6 +41,7 @@ class GatewaySettings:
     max_json_bytes: int = 32 << 20
     max_upload_bytes: int = 256 << 20
     header_timeout_s: float = 10.0
+    send_timeout_s: float = 30.0
     body_grace_s: float = 20.0
     body_bytes_per_s: float = 32 << 10
     max_media: int = 4

@@ -1,13 +1,17 @@
 """What the gateway refuses, gives up and survives: tried on a loopback port, with bounded load."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import signal
+import socket
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import gateway_fixtures
 import numpy as np
 import pytest
 from gateway_fixtures import CLIP, TEXT, ScriptedEngine, Stage, chat_json, data_url, play, video_part
@@ -15,6 +19,8 @@ from video_fixtures import claim_size, make_clip, make_song_with_cover, make_sou
 
 from processing import video_isolation_kocap as isolation
 from processing.video_isolation_kocap import read_frames_isolated
+from serving.gateway import until
+from serving.gateway_errors import TooSlowError
 from serving.gateway_settings import GatewaySettings
 from serving.request_guard import JsonLines
 
@@ -302,3 +308,60 @@ def test_settings_are_checked():
     with pytest.raises(ValueError, match="slots is 0"):
         GatewaySettings(slots=0)
     assert GatewaySettings(queue=0).queue == 0
+
+
+@contextlib.asynccontextmanager
+async def deaf_client(port: int, asked: dict) -> AsyncIterator[socket.socket]:
+    """A client that asks and reads nothing of the answer; its own system takes a few kilobytes for it."""
+    body = json.dumps(asked).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
+        await asyncio.get_running_loop().sock_sendall(client, head + body)
+        yield client
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_stops_reading_frees_its_slot(stream, monkeypatch):
+    monkeypatch.setattr(gateway_fixtures, "WORDS", ("a" * (8 << 20),) * 20)
+
+    async def scenario(stage: Stage) -> None:
+        async with deaf_client(stage.port, chat_json(stream=stream)):
+            await stage.engine.until_writing(1)
+            async with asyncio.timeout(60):
+                await stage.engine.until_writing(0)
+                while stage.server.server_state.connections:  # what was not read takes no memory any more
+                    await asyncio.sleep(0.05)
+        monkeypatch.setattr(gateway_fixtures, "WORDS", ("a", "b"))
+        assert (await stage.chat()).status_code == 200
+
+    play(scenario, send_timeout_s=1.0, **ONE_WAITS)
+
+
+def test_a_client_that_reads_late_gets_its_answer(monkeypatch):
+    monkeypatch.setattr(gateway_fixtures, "WORDS", ("a" * (1 << 20),) * 8)
+
+    async def scenario(stage: Stage) -> None:
+        async with deaf_client(stage.port, chat_json(stream=True)) as client:
+            while not any(connection.flow.write_paused for connection in stage.server.server_state.connections):
+                await asyncio.sleep(0.01)
+            answer = b""
+            while not answer.endswith(b"0\r\n\r\n"):
+                answer = answer[-9:] + await asyncio.get_running_loop().sock_recv(client, 1 << 18)
+
+    play(scenario)
+
+
+def test_a_stream_that_is_taken_slowly_ends_at_its_deadline():
+    async def run() -> None:
+        async def ready() -> int:
+            return 1
+
+        loop = asyncio.get_running_loop()
+        assert await until(loop.time() + 60, ready()) == 1
+        with pytest.raises(TooSlowError):
+            await until(loop.time() - 1, ready())
+
+    asyncio.run(run())
