@@ -42,7 +42,10 @@ def main(
     api_key: Annotated[str | None, typer.Option(envvar="KOCAP_API_KEY", help="요청마다 확인할 키")] = None,
     slots: Annotated[int, typer.Option(min=1, help="한꺼번에 쓸 답의 수")] = 8,
     queue: Annotated[int, typer.Option(min=0, help="그 밖에 기다릴 수 있는 요청의 수")] = 50,
-    readers: Annotated[int, typer.Option(min=1, help="한꺼번에 읽을 영상의 수")] = 2,
+    per_client: Annotated[
+        int | None, typer.Option(min=1, help="그중 한 IP 주소가 한꺼번에 보낼 수 있는 요청의 수 (기본값: 합의 4/5)")
+    ] = None,
+    readers: Annotated[int, typer.Option(min=1, help="한꺼번에 읽을 영상과 그림의 수")] = 2,
     max_context: Annotated[int, typer.Option(min=64, help="질문과 답을 합한 최대 토큰 수")] = 4096,
     timeout: Annotated[float, typer.Option(min=1, help="한 요청에 쓸 최대 시간(초)")] = 300.0,
     media_domain: Annotated[
@@ -70,6 +73,7 @@ def main(
         api_key=api_key,
         slots=slots,
         queue=queue,
+        per_client=per_client,
         readers=readers,
         request_timeout_s=timeout,
         media_domains=tuple(domain.lower() for domain in media_domain or ()),

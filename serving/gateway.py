@@ -24,12 +24,12 @@ from .caption_answers import caption_body, caption_cues
 from .chat_answers import EventStream, chat_body, chat_events
 from .chat_requests import CaptionRequest, ChatRequest, ImagePart, Message, TextPart, VideoPart, check
 from .engine import Ending, Engine, Job, Piece
-from .gateway_errors import GatewayError, TooSlowError, UnknownModelError
+from .gateway_errors import ClientGoneError, GatewayError, TooSlowError, UnknownModelError
 from .gateway_metrics import GatewayMetrics
 from .gateway_settings import GatewaySettings
 from .media_fetching import MediaFetcher
 from .media_reading import MediaReader, decode_data_url, is_data_url
-from .request_guard import ClientGoneError, RequestGuard
+from .request_guard import RequestGuard
 
 ROUTES = ("/v1/chat/completions", "/v1/captions", "/v1/models", "/health", "/metrics")
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -57,7 +57,7 @@ class Gateway:
     ):
         self.engine, self.model, self.settings = engine, model, settings
         self.began = int(time.time())
-        self.admission = Admission(slots=settings.slots, queue=settings.queue)
+        self.admission = Admission(slots=settings.slots, queue=settings.queue, per_client=settings.per_client)
         self.metrics = GatewayMetrics(engine, self.admission)
         self.usual_frames = video_processor.num_frames
         self.fetcher = fetcher or MediaFetcher(settings)
@@ -72,7 +72,7 @@ class Gateway:
     async def chat(self, request: Request) -> Response:
         """POST /v1/chat/completions"""
         async with AsyncExitStack() as stack:
-            stack.enter_context(self.admission.place())
+            stack.enter_context(self.admission.place(request.state.body))
             asked = await asyncio.to_thread(check, ChatRequest, await request.body())
             deadline = self._deadline()
             self._check_model(asked.model)
@@ -90,7 +90,7 @@ class Gateway:
     async def captions(self, request: Request) -> Response:
         """POST /v1/captions"""
         async with AsyncExitStack() as stack:
-            stack.enter_context(self.admission.place())
+            stack.enter_context(self.admission.place(request.state.body))
             asked, source = await self._caption_request(request, stack)
             deadline = self._deadline()
             self._check_model(asked.model or self.model)

@@ -13,13 +13,16 @@ class GatewaySettings:
         api_key: Asked of every request but /health. None: nobody is asked.
         slots: Answers written at the same time.
         queue: Requests that may wait besides; one more is answered 429.
-        readers: Videos decoded at the same time, a process each.
-        read_timeout_s: For decoding one video.
+        per_client: How many of both one IP address may have; one more is answered 429. Default: four fifths, rounded
+            up, so that others find a place.
+        readers: Videos and pictures decoded at the same time, a process each.
+        read_timeout_s: For decoding one of them.
         request_timeout_s: From the end of the body to the end of the answer, waiting included. 504
         max_json_bytes, max_upload_bytes: Of a JSON body, which is held in memory, and of a form, which is not. 413
         header_timeout_s: For a request's head. 408
         send_timeout_s: For a client to take what was sent; then the connection is cut, and its slot is free.
         body_grace_s, body_bytes_per_s: A body may take `body_grace_s` and a second more for so many bytes. 408
+        body_head_start_s: As `body_grace_s`, for one that others wait for: a slower one gives its place up. 408
         max_media: Videos and pictures in one request.
         max_frames: Frames of one video.
         max_pixels: Of one picture.
@@ -35,6 +38,7 @@ class GatewaySettings:
     api_key: str | None = None
     slots: int = 8
     queue: int = 50
+    per_client: int | None = None
     readers: int = 2
     read_timeout_s: float = 60.0
     request_timeout_s: float = 300.0
@@ -44,6 +48,7 @@ class GatewaySettings:
     send_timeout_s: float = 30.0
     body_grace_s: float = 20.0
     body_bytes_per_s: float = 32 << 10
+    body_head_start_s: float = 2.0
     max_media: int = 4
     max_frames: int = 64
     max_pixels: int = 36_000_000
@@ -54,6 +59,8 @@ class GatewaySettings:
     hosts: tuple[str, ...] = ("*",)
 
     def __post_init__(self) -> None:
+        if self.per_client is None:
+            object.__setattr__(self, "per_client", math.ceil((self.slots + self.queue) * 0.8))
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not 0 < value + (field.name == "queue") < math.inf:

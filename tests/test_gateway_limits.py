@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import gateway_fixtures
+import httpx
 import numpy as np
 import pytest
-from gateway_fixtures import CLIP, TEXT, ScriptedEngine, Stage, chat_json, data_url, play, video_part
+from gateway_fixtures import CLIP, PATIENT_S, TEXT, ScriptedEngine, Stage, chat_json, data_url, play, video_part
 from video_fixtures import claim_size, make_clip, make_song_with_cover, make_sound
 
 from processing import video_isolation_kocap as isolation
@@ -22,6 +23,7 @@ from processing.video_isolation_kocap import read_frames_isolated
 from serving.gateway import until
 from serving.gateway_errors import TooSlowError
 from serving.gateway_settings import GatewaySettings
+from serving.request_body import RequestBody
 from serving.request_guard import JsonLines
 
 ONE_WAITS = {"slots": 1, "queue": 1}
@@ -308,6 +310,93 @@ def test_settings_are_checked():
     with pytest.raises(ValueError, match="slots is 0"):
         GatewaySettings(slots=0)
     assert GatewaySettings(queue=0).queue == 0
+
+
+@contextlib.asynccontextmanager
+async def slow_uploads(port: int, number: int, *, drip: bool) -> AsyncIterator[None]:
+    """So many requests whose bodies do not come, or byte by byte."""
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\n"
+
+    async def send() -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head)
+        while drip and not writer.is_closing():
+            writer.write(b" ")
+            await asyncio.sleep(0.2)
+        await asyncio.Event().wait()
+
+    tasks = [asyncio.create_task(send()) for _ in range(number)]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("drip", [False, True])
+@pytest.mark.parametrize("per_client", [58, 48])
+def test_requests_without_bodies_keep_nobody_out(drip, per_client):
+    async def scenario(stage: Stage) -> None:
+        async with slow_uploads(stage.port, per_client, drip=drip), asyncio.timeout(60):
+            while stage.gateway.admission.inside < per_client:
+                await asyncio.sleep(0.01)
+            for _ in range(3):  # refused at first: for two seconds they may still be honest
+                while (response := await stage.chat()).status_code == 429:
+                    assert int(response.headers["retry-after"]) >= 1
+                    await asyncio.sleep(0.1)
+                assert response.status_code == 200
+
+    play(scenario, body_grace_s=600.0, per_client=per_client)
+
+
+def test_an_upload_in_time_keeps_its_place_and_one_that_gives_way_is_told():
+    async def scenario(stage: Stage) -> None:
+        head = b"POST /v1/captions HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
+        _, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+        writer.write(head + bytes(900_000))
+        while not any(body._size == 900_000 for body in stage.gateway.admission._inside):  # which may take 27 s
+            await asyncio.sleep(0)
+        assert (await stage.chat()).status_code == 429
+        writer.close()
+        while stage.gateway.admission.inside:
+            await asyncio.sleep(0.01)
+        slow = asyncio.create_task(speak(stage.port, head.decode()))
+        async with asyncio.timeout(60):
+            while (await stage.chat()).status_code == 429:
+                await asyncio.sleep(0.05)
+            answer = await slow
+        assert answer.startswith("HTTP/1.1 408") and "E_BODY_TIME" in answer and "while others wait" in answer
+
+    play(scenario, slots=1, queue=0, body_grace_s=600.0, body_head_start_s=0.01)
+
+
+def test_one_client_leaves_places_for_others():
+    async def scenario(stage: Stage) -> None:
+        running = [asyncio.create_task(stage.chat()) for _ in range(4)]
+        while stage.gateway.admission.inside < 4:
+            await asyncio.sleep(0)
+        assert (await stage.chat()).status_code == 429
+        elsewhere = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
+        async with httpx.AsyncClient(base_url=stage.url, transport=elsewhere, timeout=PATIENT_S) as other:
+            asked = asyncio.create_task(other.post("/v1/chat/completions", json=chat_json()))
+            while stage.gateway.admission.inside < 5 and not asked.done():
+                await asyncio.sleep(0)
+            stage.engine.permit(1 << 20)
+            assert (await asked).status_code == 200
+        assert {(await task).status_code for task in running} == {200}
+
+    play(scenario, engine=held, slots=1, queue=4)
+
+
+def test_whose_request_it_is():
+    def client(host: str) -> str:
+        scope = {"type": "http", "headers": [], "client": (host, 1)}
+        return RequestBody(None, GatewaySettings(), scope).client  # type: ignore[arg-type]
+
+    assert client("2001:db8:1:2::1") == client("2001:db8:1:2:ffff::9") != client("2001:db8:1:3::1")
+    assert client("::ffff:192.0.2.1") == client("192.0.2.1") != client("192.0.2.2")
+    assert client("anything") == "anything"
 
 
 @contextlib.asynccontextmanager

@@ -126,7 +126,7 @@ def test_200_at_once_with_a_queue_of_50_each_get_an_answer(tiny_checkpoint):
         assert statuses.count(200) >= 54
         assert after - before < 64
 
-    play(scenario, engine=real(tiny_checkpoint), slots=4, queue=50)
+    play(scenario, engine=real(tiny_checkpoint), slots=4, queue=50, per_client=54)
 
 
 @pytest.mark.slow
