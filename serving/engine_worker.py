@@ -20,6 +20,7 @@ from processing.pipeline_kocap import MAX_NEW_TOKENS
 
 from .engine import Ending, Job
 from .gateway_errors import ContextError, GatewayError, GenerationError, PromptError
+from .json_log import log_json_lines
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def sampling(
 def work(connection: Connection, make_writer: Callable[[], Writer]) -> None:
     """The process's main function; ends when the other end of the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the gateway, which lets running answers finish
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    log_json_lines()
     try:
         writer = make_writer()
     except (OSError, ValueError) as error:

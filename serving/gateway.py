@@ -12,8 +12,10 @@ from typing import Any, BinaryIO, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from modeling.subtitles import to_srt, to_vtt
 from processing.video_processing_kocap import ClipMetadata, KoCapVideoProcessor
@@ -32,6 +34,7 @@ from .media_reading import MediaReader, decode_data_url, is_data_url
 from .request_guard import RequestGuard
 
 ROUTES = ("/v1/chat/completions", "/v1/captions", "/v1/models", "/health", "/metrics")
+READING = ["GET", "HEAD"]
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 FORM_FIELDS = 12
 T = TypeVar("T")
@@ -141,11 +144,14 @@ class Gateway:
 
     async def _caption_request(self, request: Request, stack: AsyncExitStack) -> tuple[CaptionRequest, str | BinaryIO]:
         """The request of a form or a JSON object, and its video: an uploaded file or an address."""
-        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        kind, options = parse_options_header(request.headers.get("content-type", ""))
+        if kind != b"multipart/form-data":
             asked = await asyncio.to_thread(check, CaptionRequest, await request.body())
             if asked.video is None:
                 raise GatewayError("video is missing. Give an address (data: or https), or upload a form with a file.")
             return asked, asked.video
+        if options.get(b"charset", b"utf-8").lower() != b"utf-8":
+            raise GatewayError("the form's charset is not UTF-8. Send it in UTF-8.")
         form = await stack.enter_async_context(request.form(max_files=1, max_fields=FORM_FIELDS))
         fields = dict(form.items())
         file = fields.pop("file", None)
@@ -192,10 +198,10 @@ class Gateway:
 
     async def _read_pictures(self, job: Job) -> None:
         """Put the pictures where their addresses stand."""
-        parts = [part for message in job.messages for part in message["content"] if part["type"] == "image"]
-        for part in parts:
-            async with AsyncExitStack() as stack:
-                part["image"] = await self.reader.image(await self._open(part["image"], stack))
+        for part in [part for message in job.messages for part in message["content"]]:
+            if part["type"] == "image" and isinstance(part["image"], str):  # else another choice has read it
+                async with AsyncExitStack() as stack:
+                    part["image"] = await self.reader.image(await self._open(part["image"], stack))
 
     async def _open(self, url: str, stack: AsyncExitStack) -> bytes | BinaryIO:
         if is_data_url(url):
@@ -246,12 +252,20 @@ def build_gateway(gateway: Gateway) -> FastAPI:
     app = FastAPI(title="KoCap", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route("/v1/chat/completions", gateway.chat, methods=["POST"])
     app.add_api_route("/v1/captions", gateway.captions, methods=["POST"])
-    app.add_api_route("/v1/models", gateway.models, methods=["GET"])
-    app.add_api_route("/v1/models/{name:path}", gateway.one_model, methods=["GET"])
-    app.add_api_route("/health", gateway.health, methods=["GET"])
-    app.add_api_route("/metrics", gateway.prometheus, methods=["GET"])
+    app.add_api_route("/v1/models", gateway.models, methods=READING)
+    app.add_api_route("/v1/models/{name:path}", gateway.one_model, methods=READING)
+    app.add_api_route("/health", gateway.health, methods=READING)
+    app.add_api_route("/metrics", gateway.prometheus, methods=READING)
     app.add_exception_handler(HTTPException, _pass_on)
     app.add_middleware(RequestGuard, settings=gateway.settings, metrics=gateway.metrics, routes=ROUTES)
+    if gateway.settings.allow_origins:  # around the guard: browsers ask without a key, and must see its errors, too
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=gateway.settings.allow_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-Id", "Retry-After"],
+        )
     return app
 
 

@@ -26,9 +26,11 @@ class GatewaySettings:
         max_media: Videos and pictures in one request.
         max_frames: Frames of one video.
         max_pixels: Of one picture.
-        media_domains: Hosts that https addresses may name, exactly; none by default.
+        media_domains: Hosts that https addresses may name, exactly, as `host` (port 443) or `host:port`; none by
+            default.
         media_networks: Networks that such a host may be in although they are not public.
         media_timeout_s, max_media_bytes: For fetching one file.
+        allow_origins: Web pages of these origins may call the server from a browser; none by default. "*": any.
         hosts: Host names by which the server answers; keeps web pages from reaching a local server under their own
             name. "*": any.
     Raises:
@@ -56,6 +58,7 @@ class GatewaySettings:
     media_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     media_timeout_s: float = 30.0
     max_media_bytes: int = 256 << 20
+    allow_origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ("*",)
 
     def __post_init__(self) -> None:

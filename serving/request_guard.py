@@ -4,12 +4,10 @@ It gets an id, is asked for the key, its body is held to a size and a pace, what
 and one line is logged: how long and how much, never what.
 """
 
-import json
 import logging
 import re
 import secrets
 import time
-import traceback
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -27,11 +25,13 @@ from .gateway_errors import (
 )
 from .gateway_metrics import GatewayMetrics
 from .gateway_settings import GatewaySettings
+from .json_log import where
 from .request_body import RequestBody
 
 logger = logging.getLogger("kocap.requests")
 
 OPEN_ROUTES = ("/health",)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # others are not repeated in the log
 CLIENT_GONE = 499  # nginx's number; nobody is left to read it
 LONGEST_ID = 64
 PORT = re.compile(r":\d+$")
@@ -66,7 +66,7 @@ class RequestGuard:
         except (GatewayError, HTTPException) as error:
             await self._refuse(reply, body, _coded(error), facts)
         except Exception as error:
-            facts["failure"] = _where(error)
+            facts["failure"] = where(error)
             await self._refuse(reply, body, InternalError("the server failed. Try again later."), facts)
         finally:
             self._record(scope, request_id, reply.status or CLIENT_GONE, time.monotonic() - began, facts)
@@ -79,7 +79,8 @@ class RequestGuard:
     def _check_key(self, path: str, headers: Headers) -> None:
         if self._settings.api_key is None or path in OPEN_ROUTES:
             return
-        given = headers.get("authorization", "").removeprefix("Bearer ")
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        given = key.strip() if scheme.lower() == "bearer" else ""
         if not secrets.compare_digest(given.encode(), self._settings.api_key.encode()):
             raise UnauthorizedError("the API key is missing or wrong. Send 'Authorization: Bearer KEY'.")
 
@@ -97,7 +98,8 @@ class RequestGuard:
         route = scope["path"] if scope["path"] in self._routes else "other"
         self._metrics.requests.labels(route, status).inc()
         self._metrics.seconds.labels(route).observe(seconds)
-        line = {"request_id": request_id, "method": scope["method"], "route": route, "status": status}
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        line = {"request_id": request_id, "method": method, "route": route, "status": status}
         logger.info("request", extra={"facts": line | {"seconds": round(seconds, 4)} | facts})
 
 
@@ -131,21 +133,3 @@ def _coded(error: GatewayError | HTTPException) -> GatewayError:
     if error.status_code in (404, 405):
         return UnknownRouteError("there is no such route and method. See docs/serving.md.")
     return GatewayError("the request cannot be parsed. See docs/serving.md.")
-
-
-def _where(error: Exception) -> str:
-    """The kind of an error and the lines it came through; its message might repeat what a user sent."""
-    frames = traceback.extract_tb(error.__traceback__)[-3:]
-    lines = " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames))
-    return f"{type(error).__name__} at {lines}"
-
-
-class JsonLines(logging.Formatter):
-    """Log records as JSON objects, one a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {"time": self.formatTime(record), "level": record.levelname, "logger": record.name}
-        line |= {"message": record.getMessage(), **getattr(record, "facts", {})}
-        if record.exc_info and record.exc_info[1]:
-            line["failure"] = _where(record.exc_info[1])  # type: ignore[arg-type]
-        return json.dumps(line, ensure_ascii=False)
