@@ -8,7 +8,15 @@ import threading
 import traceback
 import warnings
 
-CHATTY = ("transformers", "processing", "httpx", "multipart", "python_multipart", "asyncio")
+CHATTY = (
+    "transformers",
+    "ContinuousBatchingLogger",
+    "processing",
+    "httpx",
+    "multipart",
+    "python_multipart",
+    "asyncio",
+)
 
 
 class JsonLines(logging.Formatter):
@@ -35,10 +43,11 @@ def log_json_lines() -> None:
     logs.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[logs], force=True)
     for chatty in CHATTY:
-        library = logging.getLogger(chatty)
-        library.setLevel(logging.ERROR)
-        library.handlers.clear()  # transformers has its own, in plain text
-        library.propagate = True
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    for library in logging.root.manager.loggerDict.values():
+        if isinstance(library, logging.Logger):
+            library.handlers.clear()  # transformers has some of its own, in plain text
+            library.propagate = True
     if not sys.stderr.isatty():
         os.environ["TQDM_DISABLE"] = "1"  # progress bars are for people; the engine's process inherits it
     warnings.showwarning = _warn

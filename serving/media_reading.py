@@ -127,7 +127,8 @@ def decode_data_url(url: str) -> bytes:
             content = data.encode("ascii")
             content = unquote_to_bytes(content) if b"%" in content else content
             content = content.translate(STANDARD_BASE64, BLANKS)
-            content = content.removesuffix(b"==" if content.endswith(b"==") else b"=")
+            if len(content) % 4 == 0:
+                content = content.removesuffix(b"=").removesuffix(b"=")
             return base64.b64decode(content + b"=" * (-len(content) % 4), validate=True)
         except (binascii.Error, ValueError):
             pass

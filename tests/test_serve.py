@@ -160,7 +160,8 @@ def test_the_command_serves_and_ends_politely(tiny_checkpoint):
             assert [event for event in events if event][-1] == "data: [DONE]"
         assert server.wait(timeout=PATIENT_S) == 0
         lines += server.stderr.read().splitlines()
-    logged = [json.loads(line) for line in lines]  # every line, also what the engine's process says
+    assert [line for line in lines if not line.startswith("{")] == []  # nor does the engine's process say others
+    logged = [json.loads(line) for line in lines]
     assert {"/v1/captions", "/v1/chat/completions"} <= {entry.get("route") for entry in logged}
     for child in children:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
