@@ -48,6 +48,8 @@ def log_json_lines() -> None:
         if isinstance(library, logging.Logger):
             library.handlers.clear()  # transformers has some of its own, in plain text
             library.propagate = True
+    # multiprocessing's helper is a process of its own; of a killed engine it would say that semaphores were left.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
     if not sys.stderr.isatty():
         os.environ["TQDM_DISABLE"] = "1"  # progress bars are for people; the engine's process inherits it
     warnings.showwarning = _warn
