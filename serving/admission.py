@@ -16,14 +16,16 @@ class Admission:
     """Counts requests: `slots` of them run, `queue` more may wait, `per_client` of them from one client.
 
     A place is taken before a request's body is read, so that bodies of those who are turned away cost nothing. Where
-    all are taken, the request whose body is furthest behind its least pace gives its place to the next one.
+    all are taken, the request whose body is furthest behind its least pace gives its place to the next one. Frames of
+    videos are held by those with one of `slots + ahead` reading slots: those that run, and some more.
     """
 
-    def __init__(self, *, slots: int, queue: int, per_client: int | None = None):
+    def __init__(self, *, slots: int, queue: int, ahead: int = 1, per_client: int | None = None):
         self.slots, self.queue, self.per_client = slots, queue, per_client or slots + queue
         self.running = 0
         self._inside: list[RequestBody] = []
         self._free = asyncio.Semaphore(slots)
+        self.reading_slots = asyncio.Semaphore(slots + ahead)
         self._seconds_each = 1.0  # how long a slot was held of late
 
     @property

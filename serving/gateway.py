@@ -60,7 +60,9 @@ class Gateway:
     ):
         self.engine, self.model, self.settings = engine, model, settings
         self.began = int(time.time())
-        self.admission = Admission(slots=settings.slots, queue=settings.queue, per_client=settings.per_client)
+        self.admission = Admission(
+            slots=settings.slots, queue=settings.queue, ahead=settings.readers, per_client=settings.per_client
+        )
         self.metrics = GatewayMetrics(engine, self.admission)
         self.usual_frames = video_processor.num_frames
         self.fetcher = fetcher or MediaFetcher(settings)
@@ -80,7 +82,7 @@ class Gateway:
             deadline = self._deadline()
             self._check_model(asked.model)
             asked.check_supported()
-            job = await until(deadline, while_connected(request, self._chat_job(request, asked)))
+            job = await until(deadline, while_connected(request, self._chat_job(request, asked, stack)))
             answer = await stack.enter_async_context(aclosing(self._write(request, job, deadline)))
             if not asked.stream:
                 text, ending = await while_connected(request, whole(answer))
@@ -97,6 +99,7 @@ class Gateway:
             asked, source = await self._caption_request(request, stack)
             deadline = self._deadline()
             self._check_model(asked.model or self.model)
+            await until(deadline, while_connected(request, stack.enter_async_context(self.admission.reading_slots)))
             look = self._read_video(request, source, asked.sampling, stack)
             frames, clip = await until(deadline, while_connected(request, look))
             content = [{"type": "video", "video": frames}, {"type": "text", "text": asked.prompt}]
@@ -162,13 +165,15 @@ class Gateway:
             raise GatewayError("the form has neither a file named 'file' nor a field named 'video'. Add one of them.")
         return asked, asked.video
 
-    async def _chat_job(self, request: Request, asked: ChatRequest) -> Job:
-        """Read what the chat shows."""
+    async def _chat_job(self, request: Request, asked: ChatRequest, held: AsyncExitStack) -> Job:
+        """Read the videos that the chat shows; their reading slot is held until the stack ends."""
         shown = [part for message in asked.messages for part in message.parts if not isinstance(part, TextPart)]
         if len(shown) > self.settings.max_media:
             raise GatewayError(
                 f"{len(shown)} videos and pictures were sent; the limit is {self.settings.max_media}. Send fewer."
             )
+        if any(isinstance(part, VideoPart) for part in shown):
+            await held.enter_async_context(self.admission.reading_slots)
         messages, clips = [], []
         for message in asked.messages:
             content = [await self._look(request, part, asked.sampling, clips) for part in message.parts]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gateway_fixtures import PATIENT_S, ScriptedEngine, Stage, data_url, play
+from gateway_fixtures import PATIENT_S, ScriptedEngine, Stage, data_url, play, video_part
 from picture_bombs import flat_png, progressive_jpeg
 from PIL import Image
 from test_serve import real
@@ -68,6 +68,24 @@ def test_pictures_of_36_megapixels_take_no_memory(tiny_checkpoint):
             assert memory_mb(pid, "VmHWM") < 1.2 * mb
 
     play(scenario, engine=real(tiny_checkpoint), slots=4)
+
+
+def test_videos_are_read_a_few_requests_ahead_and_no_more():
+    async def scenario(stage: Stage) -> None:
+        threads = stage.gateway.reader._threads
+        asked = [asyncio.create_task(stage.caption() if i % 2 else stage.chat(video_part())) for i in range(6)]
+        while stage.gateway.admission.inside < 6 or not all(body.complete for body in stage.gateway.admission._inside):
+            await asyncio.sleep(0)
+        await stage.engine.until_writing(1)
+        for _ in range(5):  # whatever else was to be read, has been
+            await asyncio.wrap_future(threads.submit(lambda: None))
+            await stage.client.get("/health")
+        read = (await stage.client.get("/metrics")).text.partition("kocap_read_seconds_count ")[2].split()[0]
+        stage.engine.permit(1 << 20)
+        assert {(await task).status_code for task in asked} == {200}
+        assert float(read) <= 2  # one runs, one is ready
+
+    play(scenario, engine=lambda: ScriptedEngine(permits=0), slots=1, readers=1)
 
 
 def test_pictures_are_read_when_their_request_has_its_slot():
