@@ -10,7 +10,6 @@ without anything that users sent. The exit code is 2 when the model cannot be lo
 
 import asyncio
 import ipaddress
-import logging
 import signal
 import sys
 from typing import Annotated, Literal
@@ -26,7 +25,7 @@ from serving.engine_process import ProcessEngine
 from serving.gateway import Gateway, build_gateway
 from serving.gateway_server import make_server
 from serving.gateway_settings import LOOPBACK_NAMES, GatewaySettings
-from serving.request_guard import JsonLines
+from serving.json_log import log_json_lines
 
 ENGINES = {"transformers": transformers_worker.serve, "vllm": vllm_worker.serve}
 
@@ -41,11 +40,21 @@ def main(
     api_key: Annotated[str | None, typer.Option(envvar="KOCAP_API_KEY", help="요청마다 확인할 키")] = None,
     slots: Annotated[int, typer.Option(min=1, help="한꺼번에 쓸 답의 수")] = 8,
     queue: Annotated[int, typer.Option(min=0, help="그 밖에 기다릴 수 있는 요청의 수")] = 50,
-    readers: Annotated[int, typer.Option(min=1, help="한꺼번에 읽을 영상의 수")] = 2,
+    per_client: Annotated[
+        int | None, typer.Option(min=1, help="그중 한 IP 주소가 한꺼번에 보낼 수 있는 요청의 수 (기본값: 합의 4/5)")
+    ] = None,
+    readers: Annotated[int, typer.Option(min=1, help="한꺼번에 읽을 영상과 그림의 수")] = 2,
     max_context: Annotated[int, typer.Option(min=64, help="질문과 답을 합한 최대 토큰 수")] = 4096,
     timeout: Annotated[float, typer.Option(min=1, help="한 요청에 쓸 최대 시간(초)")] = 300.0,
     media_domain: Annotated[
-        list[str] | None, typer.Option(help="영상을 가져와도 되는 https 서버 이름 (여러 번 쓸 수 있음; 기본값: 없음)")
+        list[str] | None,
+        typer.Option(help="영상을 가져와도 되는 https 서버, 이름 또는 이름:포트 (여러 번 쓸 수 있음)"),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="브라우저에서 이 서버를 불러도 되는 웹 페이지, 예: https://app.example.org (여러 번 쓸 수 있음)"
+        ),
     ] = None,
     media_network: Annotated[
         list[str] | None, typer.Option(help="그 서버가 있어도 되는 사설망, 예: 10.1.0.0/16")
@@ -60,19 +69,17 @@ def main(
             err=True,
         )
         raise typer.Exit(2)
-    logs = logging.StreamHandler()
-    logs.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[logs], force=True)
-    for chatty in ("transformers", "processing", "httpx", "multipart", "python_multipart", "asyncio"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
+    log_json_lines()
     settings = GatewaySettings(
         api_key=api_key,
         slots=slots,
         queue=queue,
+        per_client=per_client,
         readers=readers,
         request_timeout_s=timeout,
         media_domains=tuple(domain.lower() for domain in media_domain or ()),
         media_networks=tuple(map(network, media_network or ())),
+        allow_origins=tuple(origin.rstrip("/") for origin in allow_origin or ()),
         hosts=LOOPBACK_NAMES if is_local else ("*",),
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn hands it on when everything inside is finished

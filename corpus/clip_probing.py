@@ -182,7 +182,9 @@ def _probe_alone(path: str) -> ClipFacts:
             return pool.submit(probe_clip, path).result()
         except BrokenProcessPool:
             message = f"E_DECODER_CRASHED: the process that read {path!r} died. Re-encode the clip."
-            return ClipFacts(path, 0, 0, error=("E_DECODER_CRASHED", message, "영상을 읽던 중 디코더가 멈추었습니다."))
+            return ClipFacts(
+                path, 0, 0, error=("E_DECODER_CRASHED", message, "영상을 읽던 중 디코더가 비정상 종료되었습니다.")
+            )
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

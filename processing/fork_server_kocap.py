@@ -236,6 +236,7 @@ def _be_child(work: Callable, data: int, file: int) -> NoReturn:
         first, second = sorted((data, file))
         for begin, end in ((3, first), (first + 1, second), (second + 1, os.sysconf("SC_OPEN_MAX"))):
             os.closerange(begin, end)  # among them the sockets of other jobs
+        os.dup2(1, 2)  # to nowhere: what C libraries print about a stranger's file belongs into nobody's log
         work(socket.socket(fileno=data), io.FileIO(file))
         code = 0
     finally:

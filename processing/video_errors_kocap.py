@@ -91,14 +91,14 @@ class VideoTimeoutError(VideoError):
     """Reading took longer than the limit."""
 
     code = "E_TIMEOUT"
-    message_ko = "영상을 읽는 데 시간이 너무 오래 걸립니다. 더 짧거나 해상도가 낮은 영상으로 변환해 주세요."
+    message_ko = "파일을 읽는 데 시간이 너무 오래 걸립니다. 더 짧거나 해상도가 낮은 파일로 변환해 주세요."
 
 
 class DecoderCrashedError(VideoError):
     """The process that decoded an untrusted file died or ran into its memory limit."""
 
     code = "E_DECODER_CRASHED"
-    message_ko = "영상을 읽던 중 디코더가 멈추었습니다. 손상된 파일일 수 있으니 다시 변환한 파일을 사용해 주세요."
+    message_ko = "파일을 읽던 중 디코더가 비정상 종료되었습니다. 손상된 파일일 수 있으니 다시 변환해 주세요."
 
 
 class FramesError(VideoError):

@@ -1,8 +1,8 @@
-"""Read frames of untrusted videos: as `read_frames`, in a process that may crash.
+"""Read untrusted videos and pictures: as `read_frames` and `read_image`, in a process that may crash.
 
-FFmpeg is a million lines of C that parse what strangers send. Here each video is decoded by a process of its own, with
-limits on memory, processor time and wall clock, which may open no file and no socket. A crash, an endless loop or a
-memory bomb costs an error message, never this process.
+FFmpeg and Pillow are a million lines of C that parse what strangers send. Here each file is decoded by a process of
+its own, with limits on memory, processor time and wall clock, which may open no file and no socket. A crash, an endless
+loop or a memory bomb costs an error message, never this process.
 
 What comes back is JSON and raw pixels, checked before use: no pickle, so a process that was taken over cannot run code
 here by what it answers. It still belongs to the same user, though; against attackers with an exploit of their own, run
@@ -19,10 +19,12 @@ import signal
 import socket
 import struct
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import asdict
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 # What PyAV and numpy import only when they need it: a child can open no file any more.
 import av.subtitles.codeccontext
@@ -33,6 +35,7 @@ from numpy.typing import ArrayLike
 
 from .fork_server_kocap import NOT_STARTED, Child, ForkServer, ServerGoneError, give_up_rights
 from .frame_sampling_kocap import Sampling
+from .image_reading_kocap import read_image
 from .video_errors_kocap import DecoderCrashedError, VideoError, VideoTimeoutError, VideoWarning
 from .video_limits_kocap import Limits
 from .video_opening_kocap import VideoSource, open_source, source_name
@@ -41,10 +44,14 @@ from .video_reading_kocap import Frames, Times, VideoFacts, read_frames
 
 GRACE_S = 1.0  # after `max_seconds`, for the child to say politely what took so long
 ALARM_S = 5.0  # after `max_seconds`, should parent and server be gone
+MEMORY_BYTES, CPU_S = 2 << 30, 60.0  # of one process
+LOOK_UP_S = 0.1  # how often a waiting thread asks whether anybody still wants the answer
 LENGTH = struct.Struct("!I")  # of the JSON that follows
 MAX_JSON_BYTES = 1 << 20
 CHILD_SOURCE_NAME = "<FileIO>"  # what the child calls every video
 MISTAKES = {error.__name__: error for error in (ValueError, TypeError)}  # of callers; subclasses are other things
+
+T = TypeVar("T")
 
 _server = ForkServer("video_isolation_kocap")
 
@@ -56,8 +63,9 @@ def read_frames_isolated(
     size: int | None = None,
     mode: Mode = "auto",
     limits: Limits | None = None,
-    memory_bytes: int = 2 << 30,
-    cpu_s: float = 60.0,
+    memory_bytes: int = MEMORY_BYTES,
+    cpu_s: float = CPU_S,
+    cancelled: threading.Event | None = None,
 ) -> Frames:
     """Read frames as `read_frames` does, in a process of its own.
 
@@ -68,26 +76,57 @@ def read_frames_isolated(
         source, times_s, size, mode, limits: See `read_frames`. A function for `times_s` is called in this process.
         memory_bytes: Address space of the process, 0.3 GB of it for Python and FFmpeg. Without effect on macOS.
         cpu_s: Processor time of the process, over all its threads.
+        cancelled: Once it is set, the process is ended and this call raises `CancelledError`.
     Raises:
         VideoError: As `read_frames`; `DecoderCrashedError` if the process died, or ran into `memory_bytes` or `cpu_s`;
             `VideoTimeoutError` a second after `limits.max_seconds` at the latest.
         ValueError: As `read_frames`.
         NotImplementedError: On systems without fork.
     """
-    if not (memory_bytes > 0 and cpu_s > 0):
-        raise ValueError(f"memory_bytes is {memory_bytes!r} and cpu_s is {cpu_s!r}; both must be > 0.")
-    limits = limits or Limits()
-    request = {"size": np.asarray(size).tolist(), "mode": mode, "limits": asdict(limits)}
+    request: dict[str, Any] = {"kind": "frames", "size": np.asarray(size).tolist(), "mode": mode}
     if isinstance(times_s, Sampling):
         request["sampling"] = asdict(times_s)
     elif not callable(times_s):
         request["times_s"] = _as_list(times_s)
-    request |= {"memory_bytes": int(memory_bytes), "cpu_s": float(cpu_s)}
+    choose_times = times_s if callable(times_s) else None
+    how = {"limits": limits, "memory_bytes": memory_bytes, "cpu_s": cpu_s, "cancelled": cancelled}
+    return _ask(source, request, lambda conversation: conversation.frames(choose_times), **how)
+
+
+def read_image_isolated(
+    source: VideoSource,
+    *,
+    size: tuple[int, int] | None = None,
+    limits: Limits | None = None,
+    memory_bytes: int = MEMORY_BYTES,
+    cpu_s: float = CPU_S,
+    cancelled: threading.Event | None = None,
+) -> np.ndarray:
+    """Read a picture as `read_image` does, in a process of its own; see `read_frames_isolated`."""
+    request = {"kind": "image", "size": size and [int(side) for side in size]}
+    how = {"limits": limits, "memory_bytes": memory_bytes, "cpu_s": cpu_s, "cancelled": cancelled}
+    return _ask(source, request, _Conversation.image, **how)
+
+
+def _ask(
+    source: VideoSource,
+    request: dict[str, Any],
+    hear: "Callable[[_Conversation], T]",
+    *,
+    limits: Limits | None,
+    memory_bytes: int,
+    cpu_s: float,
+    cancelled: threading.Event | None,
+) -> T:
+    """What `hear` makes of the talk with a process that has the source."""
+    if not (memory_bytes > 0 and cpu_s > 0):
+        raise ValueError(f"memory_bytes is {memory_bytes!r} and cpu_s is {cpu_s!r}; both must be > 0.")
+    limits, cancelled = limits or Limits(), cancelled or threading.Event()
+    request |= {"limits": asdict(limits), "memory_bytes": int(memory_bytes), "cpu_s": float(cpu_s)}
     with _as_file(source, limits) as file:
         for _ in range(2):  # once more if the server itself had died
             with contextlib.suppress(ServerGoneError), _server.child(file.fileno()) as child:
-                conversation = _Conversation(child, source_name(source), request)
-                return conversation.frames(times_s if callable(times_s) else None)
+                return hear(_Conversation(child, source_name(source), request, cancelled))
     raise DecoderCrashedError(
         f"{source_name(source)}: the server that starts decoding processes died twice. Is the machine out of memory?"
     )
@@ -109,8 +148,8 @@ def _as_file(source: VideoSource, limits: Limits) -> Iterator[BinaryIO]:
 class _Conversation:
     """What the parent says to a child, and what it makes of the answers. It trusts none of them."""
 
-    def __init__(self, child: Child, name: str, request: dict[str, Any]):
-        self._child, self._name, self._request = child, name, request
+    def __init__(self, child: Child, name: str, request: dict[str, Any], cancelled: threading.Event):
+        self._child, self._name, self._request, self._cancelled = child, name, request, cancelled
         self._end = time.monotonic() + request["limits"]["max_seconds"] + GRACE_S
 
     def frames(self, choose_times: Callable[[float], ArrayLike] | None) -> Frames:
@@ -124,19 +163,30 @@ class _Conversation:
                     raise ValueError(f"the duration is {duration_s}.")
             self._send(_as_list(choose_times(duration_s)))
             answer = self._receive()
-        if "code" in answer:
-            raise self._error(answer)
+        self._raise_if_error(answer)
         with self._suspicion():
-            num_frames, height, width = (int(length) for length in answer["shape"])
-            num_bytes = num_frames * 3 * height * width
-            if min(num_frames, height, width) < 1 or num_bytes > self._request["memory_bytes"]:
-                raise ValueError(f"{num_frames} frames of {height}x{width}.")
             facts = VideoFacts(**answer["facts"])
             warnings = tuple(VideoWarning(**warning) for warning in answer["warnings"])
-            shown_s = np.frombuffer(self._receive_exactly(num_frames * 8), np.float64)
-            data = np.frombuffer(self._receive_exactly(num_bytes), np.uint8)
-            data = data.reshape(num_frames, 3, height, width)
-            return Frames(data, shown_s, facts, str(answer["mode"]), warnings)
+            shape = self._shape(answer)
+            shown_s = np.frombuffer(self._receive_exactly(shape[0] * 8), np.float64)
+            return Frames(self._receive_pixels(shape), shown_s, facts, str(answer["mode"]), warnings)
+
+    def image(self) -> np.ndarray:
+        """The picture or the error that the child answers with."""
+        self._send(self._request)
+        answer = self._receive()
+        self._raise_if_error(answer)
+        with self._suspicion():
+            return self._receive_pixels(self._shape(answer))[0]
+
+    def _shape(self, answer: dict[str, Any]) -> tuple[int, int, int, int]:
+        num_frames, height, width = (int(length) for length in answer["shape"])
+        if min(num_frames, height, width) < 1 or num_frames * 3 * height * width > self._request["memory_bytes"]:
+            raise ValueError(f"{num_frames} frames of {height}x{width}.")
+        return num_frames, 3, height, width
+
+    def _receive_pixels(self, shape: tuple[int, int, int, int]) -> np.ndarray:
+        return np.frombuffer(self._receive_exactly(math.prod(shape)), np.uint8).reshape(shape)
 
     def _send(self, message: Any) -> None:
         with self._patience():
@@ -155,7 +205,12 @@ class _Conversation:
 
     def _receive_exactly(self, num_bytes: int) -> bytearray:
         with self._patience():
-            return _receive_exactly(self._child.data, num_bytes, self._remaining_s)
+            return _receive_exactly(self._child.data, num_bytes, self._look_up_s)
+
+    def _look_up_s(self) -> float:
+        if self._cancelled.is_set():
+            raise CancelledError
+        return min(self._remaining_s(), LOOK_UP_S)
 
     def _remaining_s(self) -> float:
         remaining_s = self._end - time.monotonic()
@@ -183,11 +238,12 @@ class _Conversation:
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise DecoderCrashedError(f"{self._name}: the process that decodes it answers nonsense: {error}") from error
 
-    def _error(self, answer: dict[str, Any]) -> Exception:
-        known = reversed(list(_subclasses(VideoError)))  # where others share a code, the first ones, ours, hold
-        kinds = {kind.code: kind for kind in known} | MISTAKES
-        kind = kinds.get(str(answer["code"]), DecoderCrashedError)
-        return kind(str(answer.get("message")).replace(CHILD_SOURCE_NAME, self._name))
+    def _raise_if_error(self, answer: dict[str, Any]) -> None:
+        if "error" in answer:
+            known = reversed(list(_subclasses(VideoError)))  # where others share a name, the first ones, ours, hold
+            kinds = {kind.__name__: kind for kind in known} | MISTAKES
+            kind = kinds.get(str(answer["error"]), DecoderCrashedError)
+            raise kind(str(answer.get("message")).replace(CHILD_SOURCE_NAME, self._name))
 
     def _timeout(self) -> VideoTimeoutError:
         return VideoTimeoutError(
@@ -225,10 +281,14 @@ def _send_json(data: socket.socket, message: Any) -> None:
 
 
 def _receive_exactly(data: socket.socket, num_bytes: int, timeout_s: Callable[[], float | None]) -> bytearray:
+    """All of it; `timeout_s` is asked again whenever so long nothing came, and raises when it has been long enough."""
     buffer, done = bytearray(num_bytes), 0
     while done < num_bytes:
         data.settimeout(timeout_s())
-        received = data.recv_into(memoryview(buffer)[done:])
+        try:
+            received = data.recv_into(memoryview(buffer)[done:])
+        except TimeoutError:
+            continue
         if not received:
             raise EOFError
         done += received
@@ -249,25 +309,36 @@ def work(data: socket.socket, file: io.FileIO) -> None:
     request = receive()
     limits, memory_bytes = Limits(**request["limits"]), request["memory_bytes"]
     give_up_rights(max_seconds=limits.max_seconds + ALARM_S, cpu_s=request["cpu_s"], memory_bytes=memory_bytes)
-    times_s = request.get("times_s", choose_times)
-    if "sampling" in request:
-        times_s = Sampling(**request["sampling"])
     try:
-        frames = read_frames(file, times_s, size=request["size"], mode=request["mode"], limits=limits)
+        if request["kind"] == "image":
+            answer, arrays = _image_answer(read_image(file, size=request["size"], limits=limits))
+        else:
+            times_s = Sampling(**request["sampling"]) if "sampling" in request else request.get("times_s", choose_times)
+            answer, arrays = _frames_answer(
+                read_frames(file, times_s, size=request["size"], mode=request["mode"], limits=limits)
+            )
     except VideoError as error:
-        _send_json(data, {"code": error.code, "message": str(error.args[0])})
+        _send_json(data, {"error": type(error).__name__, "message": str(error.args[0])})
     except MemoryError:
         message = (
             f"{CHILD_SOURCE_NAME} needs over {memory_bytes >> 20} MB. Re-encode it smaller, or raise memory_bytes."
         )
-        _send_json(data, {"code": DecoderCrashedError.code, "message": message})
+        _send_json(data, {"error": DecoderCrashedError.__name__, "message": message})
     except Exception as error:
-        mistake = type(error).__name__ if type(error) in MISTAKES.values() else None
-        message = str(error) if mistake else f"{CHILD_SOURCE_NAME}: reading it failed with {error!r}. Re-encode it."
-        _send_json(data, {"code": mistake or DecoderCrashedError.code, "message": message})
+        kind = type(error) if type(error) in MISTAKES.values() else DecoderCrashedError
+        message = f"{CHILD_SOURCE_NAME}: reading it failed with {error!r}. Re-encode it."
+        _send_json(data, {"error": kind.__name__, "message": message if kind is DecoderCrashedError else str(error)})
     else:
-        num_frames, _, height, width = frames.data.shape
-        answer = {"shape": [num_frames, height, width], "mode": frames.mode, "facts": asdict(frames.facts)}
-        _send_json(data, answer | {"warnings": [asdict(warning) for warning in frames.warnings]})
-        data.sendall(frames.times_s.data)
-        data.sendall(frames.data.data)
+        _send_json(data, answer)
+        for array in arrays:
+            data.sendall(array.data)
+
+
+def _frames_answer(frames: Frames) -> tuple[dict[str, Any], list[np.ndarray]]:
+    num_frames, _, height, width = frames.data.shape
+    answer = {"shape": [num_frames, height, width], "mode": frames.mode, "facts": asdict(frames.facts)}
+    return answer | {"warnings": [asdict(warning) for warning in frames.warnings]}, [frames.times_s, frames.data]
+
+
+def _image_answer(image: np.ndarray) -> tuple[dict[str, Any], list[np.ndarray]]:
+    return {"shape": [1, *image.shape[1:]]}, [image]

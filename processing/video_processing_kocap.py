@@ -3,8 +3,10 @@
 import dataclasses
 import logging
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -142,6 +144,7 @@ class KoCapVideoProcessor(BaseVideoProcessor):
         *,
         do_sample_frames: bool | None = None,
         limits: Limits | None = None,
+        cancelled: threading.Event | None = None,
         **reading,
     ) -> tuple[list[torch.Tensor], list[ClipMetadata]]:
         """Read or take every clip's frames. What is odd about a file is logged, and noted in its metadata.
@@ -151,6 +154,7 @@ class KoCapVideoProcessor(BaseVideoProcessor):
             video_metadata: For clips given as frames: one VideoMetadata or dict per clip (`fps`, `times_s`, ...).
             do_sample_frames: False takes given frames as they are; otherwise too many of them are thinned out.
             limits: What one file may take.
+            cancelled: Set by another thread, ends an isolated reading with `CancelledError`.
             **reading: `num_frames`, or `fps` with `max_frames`; `follow_scenes`, `read_mode`, `isolated`. Default: the
                 processor's own.
         Returns:
@@ -164,7 +168,7 @@ class KoCapVideoProcessor(BaseVideoProcessor):
         if len(given) != len(clips):
             raise ValueError(f"{len(clips)} videos came with {len(given)} video_metadata; pass one per video.")
         results = [
-            self._read(clip, sampling, mode, isolated=isolated, limits=limits)
+            self._read(clip, sampling, mode, isolated=isolated, limits=limits, cancelled=cancelled)
             if _is_source(clip)
             else self._take(as_frames(clip), metadata, sampling, do_sample_frames)
             for clip, metadata in zip(clips, given, strict=True)
@@ -185,10 +189,10 @@ class KoCapVideoProcessor(BaseVideoProcessor):
         return Sampling(strategy, num_frames, fps, max_frames or self.max_frames)
 
     def _read(
-        self, source: Any, sampling: Sampling, mode: Any, *, isolated: bool, limits: Limits | None
+        self, source: Any, sampling: Sampling, mode: Any, *, isolated: bool, limits: Limits | None, cancelled: Any
     ) -> tuple[torch.Tensor, ClipMetadata]:
         # The shorter side at its final length: the rest of the resize only squeezes the longer one.
-        read = read_frames_isolated if isolated else read_frames
+        read = partial(read_frames_isolated, cancelled=cancelled) if isolated else read_frames
         size = min(self.size["height"], self.size["width"])
         frames = read(source, sampling, size=size, mode=mode, limits=limits)
         for warning in frames.warnings:

@@ -7,39 +7,58 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from .gateway_errors import QueueFullError
+from .request_body import RequestBody
 
 MAX_RETRY_AFTER_S = 60
 
 
 class Admission:
-    """Counts requests: `slots` of them run, `queue` more may wait.
+    """Counts requests: `slots` of them run, `queue` more may wait, `per_client` of them from one client.
 
-    A place is taken before a request's body is read, so that bodies of those who are turned away cost nothing.
+    A place is taken before a request's body is read, so that bodies of those who are turned away cost nothing. Where
+    all are taken, the request whose body is furthest behind its least pace gives its place to the next one. Frames of
+    videos are held by those with one of `slots + ahead` reading slots: those that run, and some more.
     """
 
-    def __init__(self, *, slots: int, queue: int):
-        self.slots, self.queue = slots, queue
-        self.inside = self.running = 0
+    def __init__(self, *, slots: int, queue: int, ahead: int = 1, per_client: int | None = None):
+        self.slots, self.queue, self.per_client = slots, queue, per_client or slots + queue
+        self.running = 0
+        self._inside: list[RequestBody] = []
         self._free = asyncio.Semaphore(slots)
+        self.reading_slots = asyncio.Semaphore(slots + ahead)
         self._seconds_each = 1.0  # how long a slot was held of late
 
+    @property
+    def inside(self) -> int:
+        """Requests that run, wait or come in."""
+        return len(self._inside)
+
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place inside, waiting or running.
+    def place(self, body: RequestBody) -> Iterator[None]:
+        """A place inside for the request with this body.
 
         Raises:
-            QueueFullError: If all are taken.
+            QueueFullError: If all are taken, or all that one client may have.
         """
-        if self.inside >= self.slots + self.queue:
-            raise QueueFullError(
-                f"{self.inside} requests run or wait; the limit is {self.slots} and {self.queue}. Try again later.",
-                retry_after_s=self.retry_after_s,
-            )
-        self.inside += 1
+        own = [other for other in self._inside if other.client == body.client]
+        if len(own) >= self.per_client:
+            self._make_room(own, f"{len(own)} requests of this client run or wait; the limit is {self.per_client}")
+        elif self.inside >= self.slots + self.queue:
+            limit = f"{self.slots} and {self.queue}"
+            self._make_room(self._inside, f"{self.inside} requests run or wait; the limit is {limit}")
+        self._inside.append(body)
         try:
             yield
         finally:
-            self.inside -= 1
+            if body in self._inside:  # else it gave way
+                self._inside.remove(body)
+
+    def _make_room(self, bodies: list[RequestBody], full: str) -> None:
+        slowest = max(bodies, key=lambda body: body.behind_s)
+        if slowest.behind_s <= 0:
+            raise QueueFullError(f"{full}. Try again later.", retry_after_s=self.retry_after_s)
+        slowest.give_way()
+        self._inside.remove(slowest)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:

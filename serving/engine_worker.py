@@ -22,7 +22,7 @@ from processing.pipeline_kocap import MAX_NEW_TOKENS
 
 from .engine import Ending, Job
 from .gateway_errors import ContextError, GatewayError, GenerationError, PromptError
-from .request_guard import JsonLines
+from .json_log import log_json_lines
 from .token_sampling import TokenSampling, resolve_sampling
 
 logger = logging.getLogger(__name__)
@@ -80,10 +80,7 @@ class Writer(Protocol):
 def work(connection: Connection, make_writer: Callable[[], Writer]) -> None:
     """The process's main function; ends when the other end of the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the gateway, which lets running answers finish
-    logs = logging.StreamHandler()
-    logs.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.ERROR, handlers=[logs], force=True)
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    log_json_lines()
     logging.getLogger("ContinuousBatchingLogger").setLevel(logging.CRITICAL)  # tracebacks; ours says what broke down
     try:
         writer = make_writer()

@@ -12,8 +12,10 @@ from typing import Any, BinaryIO, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from modeling.subtitles import to_srt, to_vtt
 from processing.video_processing_kocap import ClipMetadata, KoCapVideoProcessor
@@ -25,14 +27,15 @@ from .chat_answers import EventStream, chat_body, chat_events
 from .chat_requests import CaptionRequest, ChatRequest, ImagePart, Message, TextPart, VideoPart, check
 from .choices import several, together, whole
 from .engine import Ending, Engine, Job, Piece
-from .gateway_errors import GatewayError, TooSlowError, UnknownModelError
+from .gateway_errors import ClientGoneError, GatewayError, TooSlowError, UnknownModelError
 from .gateway_metrics import GatewayMetrics
 from .gateway_settings import GatewaySettings
 from .media_fetching import MediaFetcher
-from .media_reading import MediaReader, decode_data_url
-from .request_guard import ClientGoneError, RequestGuard
+from .media_reading import MediaReader, decode_data_url, is_data_url
+from .request_guard import RequestGuard
 
 ROUTES = ("/v1/chat/completions", "/v1/captions", "/v1/models", "/health", "/metrics")
+READING = ["GET", "HEAD"]
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 FORM_FIELDS = 12
 T = TypeVar("T")
@@ -58,7 +61,9 @@ class Gateway:
     ):
         self.engine, self.model, self.settings = engine, model, settings
         self.began = int(time.time())
-        self.admission = Admission(slots=settings.slots, queue=settings.queue)
+        self.admission = Admission(
+            slots=settings.slots, queue=settings.queue, ahead=settings.readers, per_client=settings.per_client
+        )
         self.metrics = GatewayMetrics(engine, self.admission)
         self.usual_frames = video_processor.num_frames
         self.fetcher = fetcher or MediaFetcher(settings)
@@ -73,11 +78,11 @@ class Gateway:
     async def chat(self, request: Request) -> Response:
         """POST /v1/chat/completions"""
         async with AsyncExitStack() as stack:
-            stack.enter_context(self.admission.place())
+            stack.enter_context(self.admission.place(request.state.body))
             asked = await asyncio.to_thread(check, ChatRequest, await request.body())
             deadline = self._deadline()
             self._check_model(asked.model)
-            job = await until(deadline, while_connected(request, self._chat_job(request, asked)))
+            job = await until(deadline, while_connected(request, self._chat_job(request, asked, stack)))
             writing = [self._write(request, each, deadline) for each in several(job, asked.n or 1)]
             answers = await stack.enter_async_context(aclosing(together(writing)))
             if not asked.stream:
@@ -92,10 +97,11 @@ class Gateway:
     async def captions(self, request: Request) -> Response:
         """POST /v1/captions"""
         async with AsyncExitStack() as stack:
-            stack.enter_context(self.admission.place())
+            stack.enter_context(self.admission.place(request.state.body))
             asked, source = await self._caption_request(request, stack)
             deadline = self._deadline()
             self._check_model(asked.model or self.model)
+            await until(deadline, while_connected(request, stack.enter_async_context(self.admission.reading_slots)))
             look = self._read_video(request, source, asked.sampling, stack)
             frames, clip = await until(deadline, while_connected(request, look))
             content = [{"type": "video", "video": frames}, {"type": "text", "text": asked.prompt}]
@@ -150,11 +156,14 @@ class Gateway:
 
     async def _caption_request(self, request: Request, stack: AsyncExitStack) -> tuple[CaptionRequest, str | BinaryIO]:
         """The request of a form or a JSON object, and its video: an uploaded file or an address."""
-        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        kind, options = parse_options_header(request.headers.get("content-type", ""))
+        if kind != b"multipart/form-data":
             asked = await asyncio.to_thread(check, CaptionRequest, await request.body())
             if asked.video is None:
                 raise GatewayError("video is missing. Give an address (data: or https), or upload a form with a file.")
             return asked, asked.video
+        if options.get(b"charset", b"utf-8").lower() != b"utf-8":
+            raise GatewayError("the form's charset is not UTF-8. Send it in UTF-8.")
         form = await stack.enter_async_context(request.form(max_files=1, max_fields=FORM_FIELDS))
         fields = dict(form.items())
         file = fields.pop("file", None)
@@ -165,13 +174,15 @@ class Gateway:
             raise GatewayError("the form has neither a file named 'file' nor a field named 'video'. Add one of them.")
         return asked, asked.video
 
-    async def _chat_job(self, request: Request, asked: ChatRequest) -> Job:
-        """Read what the chat shows."""
+    async def _chat_job(self, request: Request, asked: ChatRequest, held: AsyncExitStack) -> Job:
+        """Read the videos that the chat shows; their reading slot is held until the stack ends."""
         shown = [part for message in asked.messages for part in message.content if not isinstance(part, TextPart)]
         if len(shown) > self.settings.max_media:
             raise GatewayError(
                 f"{len(shown)} videos and pictures were sent; the limit is {self.settings.max_media}. Send fewer."
             )
+        if any(isinstance(part, VideoPart) for part in shown):
+            await held.enter_async_context(self.admission.reading_slots)
         messages, clips = [], []
         for message in asked.messages:
             content = [await self._look(request, part, asked.sampling, clips) for part in message.content]
@@ -196,9 +207,7 @@ class Gateway:
                 clips.append(clip)
                 return {"type": "video", "video": frames}
             if isinstance(part, ImagePart):
-                file = await self._open(part.image_url.url, stack)
-                content = file if isinstance(file, bytes) else await asyncio.to_thread(file.read)
-                return {"type": "image", "image": await self.reader.image(content)}
+                return {"type": "image", "image": part.image_url.url}  # read when the request has its slot
             return {"type": "text", "text": part.text}
 
     async def _read_video(self, request: Request, source: str | BinaryIO, sampling: dict, stack: AsyncExitStack):
@@ -208,8 +217,15 @@ class Gateway:
         self._note(request, self.metrics.read, "read_s", began)
         return frames, clip
 
+    async def _read_pictures(self, job: Job) -> None:
+        """Put the pictures where their addresses stand."""
+        for part in [part for message in job.messages for part in message["content"]]:
+            if part["type"] == "image" and isinstance(part["image"], str):  # else another choice has read it
+                async with AsyncExitStack() as stack:
+                    part["image"] = await self.reader.image(await self._open(part["image"], stack))
+
     async def _open(self, url: str, stack: AsyncExitStack) -> bytes | BinaryIO:
-        if url.startswith("data:"):
+        if is_data_url(url):
             return await asyncio.to_thread(decode_data_url, url)
         file = await self.fetcher.fetch(url)
         stack.callback(file.close)
@@ -221,6 +237,7 @@ class Gateway:
         async with AsyncExitStack() as stack:
             await until(deadline, stack.enter_async_context(self.admission.slot()))
             self._note(request, self.metrics.waited, "waited_s", began)
+            await until(deadline, self._read_pictures(job))
             began = time.monotonic()
             answer = await stack.enter_async_context(aclosing(self.engine.write(job)))
             is_first = True
@@ -257,12 +274,20 @@ def build_gateway(gateway: Gateway) -> FastAPI:
     app = FastAPI(title="KoCap", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route("/v1/chat/completions", gateway.chat, methods=["POST"])
     app.add_api_route("/v1/captions", gateway.captions, methods=["POST"])
-    app.add_api_route("/v1/models", gateway.models, methods=["GET"])
-    app.add_api_route("/v1/models/{name:path}", gateway.one_model, methods=["GET"])
-    app.add_api_route("/health", gateway.health, methods=["GET"])
-    app.add_api_route("/metrics", gateway.prometheus, methods=["GET"])
+    app.add_api_route("/v1/models", gateway.models, methods=READING)
+    app.add_api_route("/v1/models/{name:path}", gateway.one_model, methods=READING)
+    app.add_api_route("/health", gateway.health, methods=READING)
+    app.add_api_route("/metrics", gateway.prometheus, methods=READING)
     app.add_exception_handler(HTTPException, _pass_on)
     app.add_middleware(RequestGuard, settings=gateway.settings, metrics=gateway.metrics, routes=ROUTES)
+    if gateway.settings.allow_origins:  # around the guard: browsers ask without a key, and must see its errors, too
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=gateway.settings.allow_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-Id", "Retry-After"],
+        )
     return app
 
 
@@ -282,7 +307,10 @@ async def until(deadline: float, work: Awaitable[T]) -> T:
     """
     try:
         async with asyncio.timeout_at(deadline):
-            return await work
+            result = await work
+        if asyncio.get_running_loop().time() >= deadline:  # what is ready at once is never interrupted
+            raise TimeoutError
+        return result
     except TimeoutError:
         raise TooSlowError("no answer within the time limit. Ask for a shorter one, or again later.") from None
 

@@ -125,4 +125,8 @@ class DownloadError(GatewayError):
     message_ko = "인터넷 주소에서 파일을 내려받지 못했습니다. 주소를 확인하거나 파일로 올려 주세요."
 
 
+class ClientGoneError(Exception):
+    """Nobody waits for the answer any more."""
+
+
 ENGINE_ERRORS = {kind.code: kind for kind in (ContextError, PromptError, GenerationError)}

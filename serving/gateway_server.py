@@ -1,4 +1,4 @@
-"""uvicorn, with patience for slow clients that ends."""
+"""uvicorn, with patience for slow clients that ends: for those who send slowly, and for those who do not read."""
 
 import asyncio
 from typing import Any
@@ -16,14 +16,24 @@ TOO_LATE = (
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 where a request's head must come in time; uvicorn alone would wait for ever."""
+    """HTTP/1.1 where a request's head must come, and what is sent be taken, in time; uvicorn alone waits for ever."""
 
-    header_timeout_s = 10.0
+    header_timeout_s, send_timeout_s = 10.0, 30.0
     _late: asyncio.TimerHandle | None = None
+    _stuck: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # writing is paused as soon as the system takes no more
         self._watch_head()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stuck = self.loop.call_later(self.send_timeout_s, self.transport.abort)  # ends the answer, frees its slot
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_waiting()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -31,6 +41,7 @@ class PatientProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_watching()
+        self._stop_waiting()
         super().connection_lost(exc)
 
     def _watch_head(self) -> None:
@@ -44,6 +55,11 @@ class PatientProtocol(H11Protocol):
             self._late.cancel()
             self._late = None
 
+    def _stop_waiting(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+
     def _too_late(self) -> None:
         self._late = None
         if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
@@ -53,7 +69,8 @@ class PatientProtocol(H11Protocol):
 
 def make_server(app: Any, settings: GatewaySettings, *, host: str, port: int) -> uvicorn.Server:
     """A server that on SIGTERM or Ctrl-C takes no new requests and lets the ones inside finish."""
-    protocol = type("_Protocol", (PatientProtocol,), {"header_timeout_s": settings.header_timeout_s})
+    patience = {"header_timeout_s": settings.header_timeout_s, "send_timeout_s": settings.send_timeout_s}
+    protocol = type("_Protocol", (PatientProtocol,), patience)
     return uvicorn.Server(
         uvicorn.Config(
             app,

@@ -1,9 +1,9 @@
 """Fetch what an https address names without being led elsewhere.
 
-An address is an order to this server to connect somewhere, so: only hosts on a list; the name is resolved once, every
-address it gives must be public, and the connection goes to the very address that was checked (a name that resolves
-differently the next time gains nothing); a redirect is a new address, checked again; size and time end while bytes
-come in. FFmpeg and the engine never see an address.
+An address is an order to this server to connect somewhere, so: only hosts and ports on a list; the name is resolved
+once, every address it gives must be public, and the connection goes to the very address that was checked (a name that
+resolves differently the next time gains nothing); a redirect is a new address, checked again; size and time end while
+bytes come in. FFmpeg and the engine never see an address.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ import httpx
 from .gateway_errors import DownloadError, UrlRefusedError
 from .gateway_settings import GatewaySettings
 
-MAX_REDIRECTS = 3
+MAX_REDIRECTS, MAX_URL_LENGTH = 3, 8192
+HTTPS_PORT = 443
 REDIRECTS = (301, 302, 303, 307, 308)
 IN_MEMORY_BYTES = 1 << 20  # larger files go to disk, without a name
 
@@ -46,12 +47,11 @@ class MediaFetcher:
 
     def __init__(self, settings: GatewaySettings, *, resolve: Resolve = resolve, trust: ssl.SSLContext | None = None):
         self._settings, self._resolve = settings, resolve
-        # Proxies of the environment would resolve names once more, where nobody checks.
-        self._client = httpx.AsyncClient(
+        # Not a client: that would follow redirects in its own way, keep cookies, and ask the environment for proxies,
+        # which resolve names once more, where nobody checks.
+        self._transport = httpx.AsyncHTTPTransport(
             verify=trust or True,
             trust_env=False,
-            follow_redirects=False,
-            timeout=settings.media_timeout_s,
             limits=httpx.Limits(max_keepalive_connections=0),  # hosts of one address must not share a connection
         )
 
@@ -78,16 +78,16 @@ class MediaFetcher:
         return file
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def _fetch_into(self, file: BinaryIO, url: str) -> None:
         for _ in range(MAX_REDIRECTS + 1):
             request = await self._request(url)
-            response = await self._client.send(request, stream=True)
+            response = await self._transport.handle_async_request(request)
             try:
                 if response.status_code not in REDIRECTS:
                     return await self._receive(response, file)
-                url = urljoin(url, response.headers.get("location", ""))
+                url = _joined(url, response.headers.get("location", ""))
             finally:
                 await response.aclose()
         raise UrlRefusedError(f"the address redirects more than {MAX_REDIRECTS} times. Give the last one.")
@@ -95,24 +95,33 @@ class MediaFetcher:
     async def _request(self, url: str) -> httpx.Request:
         """A request to the checked IP address that asks, and is answered, in the host's name."""
         parts = self._allowed(url)
-        host, port = str(parts.hostname), parts.port or 443
+        host, port = str(parts.hostname), parts.port or HTTPS_PORT
         address = await self._checked_address(host, port)
         literal = f"[{address}]" if ":" in address else address
         pinned = parts._replace(netloc=f"{literal}:{port}", fragment="").geturl()
-        headers = {"Host": host if port == 443 else f"{host}:{port}", "Accept-Encoding": "identity"}
-        return self._client.build_request("GET", pinned, headers=headers, extensions={"sni_hostname": host})
+        headers = {"Host": host if port == HTTPS_PORT else f"{host}:{port}", "Accept-Encoding": "identity"}
+        timeout = httpx.Timeout(self._settings.media_timeout_s).as_dict()
+        try:
+            return httpx.Request("GET", pinned, headers=headers, extensions={"sni_hostname": host, "timeout": timeout})
+        except (httpx.InvalidURL, ValueError):  # ValueError: half a surrogate pair
+            raise _malformed() from None
 
     def _allowed(self, url: str) -> SplitResult:
-        try:
-            parts = urlsplit(url)
-            host, _ = (parts.hostname or "").lower(), parts.port
-        except ValueError:
-            raise UrlRefusedError("the address is malformed. Upload the file instead.") from None
         if not self._settings.media_domains:
             raise UrlRefusedError("this server fetches no addresses. Upload the file, or send it as data:.")
+        if len(url) > MAX_URL_LENGTH:
+            raise UrlRefusedError(
+                f"the address has {len(url)} characters; the limit is {MAX_URL_LENGTH}. Upload the file instead."
+            )
+        try:
+            parts = urlsplit(url)
+            host, port = (parts.hostname or "").lower(), parts.port
+        except ValueError:
+            raise _malformed() from None
         if parts.scheme != "https" or parts.username or parts.password:
             raise UrlRefusedError("only https addresses without a password are fetched. Upload the file instead.")
-        if host not in self._settings.media_domains:
+        names = {host, f"{host}:{HTTPS_PORT}"} if port in (None, HTTPS_PORT) else {f"{host}:{port}"}
+        if names.isdisjoint(self._settings.media_domains):
             raise UrlRefusedError("the address's host is not on this server's list. Upload the file instead.")
         return parts
 
@@ -143,3 +152,14 @@ class MediaFetcher:
             if size > limit:
                 raise DownloadError(f"the file is larger than {limit >> 20} MB. Cut it, or encode it smaller.")
             file.write(chunk)
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise _malformed() from None
+
+
+def _malformed() -> UrlRefusedError:
+    return UrlRefusedError("the address is malformed. Upload the file instead.")

@@ -1,32 +1,36 @@
-"""Bytes from strangers to frames: videos by the isolated reader, exactly as in training; pictures by Pillow."""
+"""Bytes from strangers to frames and pictures: by readers in processes of their own, exactly as in training."""
 
 import asyncio
 import base64
 import binascii
-import io
+import re
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from processing.video_errors_kocap import VideoError
+from processing.video_isolation_kocap import read_image_isolated
 from processing.video_limits_kocap import Limits
 from processing.video_opening_kocap import source_name
 from processing.video_processing_kocap import ClipMetadata, KoCapVideoProcessor
 
 from .gateway_errors import GatewayError, MediaError
 
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP")
+T = TypeVar("T")
 
 
 class MediaReader:
-    """Reads a few files at the same time, each video in a process of its own.
+    """Reads a few files at the same time, each in a process of its own, which ends when nobody waits for it any more.
 
     Args:
         video_processor: The checkpoint's: it knows how many frames the model looks at, and how large.
         readers: Files at the same time.
-        read_timeout_s: For one video. `E_TIMEOUT`
+        read_timeout_s: For one file. `E_TIMEOUT`
         max_frames: Of one video; more are refused, and `fps` gives no more.
         max_pixels: Of one picture, and of a video's frame.
     """
@@ -58,63 +62,74 @@ class MediaReader:
             raise GatewayError(
                 f"num_frames is {sampling['num_frames']}; the limit is {self._max_frames}. Ask for fewer."
             )
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read_video, source, sampling)
+        wanted = sampling | {"max_frames": self._max_frames}
 
-    async def image(self, content: bytes) -> Image.Image:
-        """The picture, upright, in RGB.
+        def read(cancelled: threading.Event) -> tuple[np.ndarray, ClipMetadata]:
+            (frames,), (clip,) = self._processor.fetch_videos(
+                source, isolated=True, limits=self._limits, cancelled=cancelled, **wanted
+            )
+            return frames.numpy(), clip
+
+        return await self._run(read, source, "the video")
+
+    async def image(self, source: bytes | BinaryIO) -> Image.Image:
+        """The picture, upright, in RGB, no larger than the model sees; of a moving one the first frame.
 
         Raises:
-            MediaError: `E_NOT_IMAGE` or `E_TOO_LARGE`.
+            MediaError: With the reader's code, `E_NOT_IMAGE`, `E_CORRUPT`, `E_TOO_LARGE` and so on.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read_image, content)
+        size = self._processor.size["height"], self._processor.size["width"]
+
+        def read(cancelled: threading.Event) -> Image.Image:
+            pixels = read_image_isolated(source, size=size, limits=self._limits, cancelled=cancelled)
+            return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+
+        return await self._run(read, source, "the picture")
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _read_video(self, source: bytes | BinaryIO, sampling: dict[str, Any]) -> tuple[np.ndarray, ClipMetadata]:
-        sampling = sampling | {"max_frames": self._max_frames}
+    async def _run(self, read: Callable[[threading.Event], T], source: bytes | BinaryIO, called: str) -> T:
+        """What one of the threads reads; a client that leaves ends it, also in the middle."""
+        cancelled = threading.Event()
         try:
-            (frames,), (clip,) = self._processor.fetch_videos(source, isolated=True, limits=self._limits, **sampling)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, read, cancelled)
         except VideoError as error:
-            message = str(error).replace(source_name(source), "the video")
+            message = str(error).replace(source_name(source), called)
             raise MediaError(error.code, message, error.message_ko) from None
-        return frames.numpy(), clip
-
-    def _read_image(self, content: bytes) -> Image.Image:
-        try:
-            with Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as picture:
-                if picture.width * picture.height > self._max_pixels:
-                    raise _too_large(picture.width, picture.height, self._max_pixels)
-                return ImageOps.exif_transpose(picture).convert("RGB")
-        except Image.DecompressionBombError:
-            raise _too_large(0, 0, self._max_pixels) from None
-        except (OSError, ValueError, SyntaxError, EOFError):
-            raise MediaError(
-                "E_NOT_IMAGE",
-                f"{len(content)} bytes are not a {', '.join(IMAGE_FORMATS)} picture, or a damaged one. Save it again.",
-                "그림 파일이 아니거나 손상되었습니다. JPEG, PNG, WebP 파일을 사용해 주세요.",
-            ) from None
+        finally:
+            cancelled.set()
 
 
-def _too_large(width: int, height: int, max_pixels: int) -> MediaError:
-    size = f"{width}x{height}" if width else "far too large"
-    return MediaError(
-        "E_TOO_LARGE",
-        f"the picture is {size}; the limit is {max_pixels / 1e6:g} MP. Make it smaller.",
-        "그림의 해상도가 너무 큽니다. 더 작게 줄여서 사용해 주세요.",
-    )
+DATA = re.compile(r"[\s\0]*data:", re.IGNORECASE)
+BASE64_HEAD = re.compile(r";\s*base64\s*$", re.IGNORECASE)
+STANDARD_BASE64, BLANKS = bytes.maketrans(b"-_", b"+/"), b" \t\n\f\r"
+
+
+def is_data_url(url: str) -> bool:
+    """Whether it carries its content itself."""
+    return DATA.match(url) is not None
 
 
 def decode_data_url(url: str) -> bytes:
     """The bytes of `data:...;base64,...`; what the address says about its type is not looked at.
 
+    As WHATWG's data: URLs and their forgiving base64, which may be folded and unpadded; the URL-safe alphabet as well.
+    The head goes to the last comma rather than the first: base64 has none, and browsers' MediaRecorder writes
+    `video/webm;codecs=vp8,opus`.
+
     Raises:
         GatewayError: If it is not base64.
     """
-    head, comma, data = url.partition(",")
-    if comma and head.endswith(";base64"):
+    head, comma, data = url.rpartition(",")
+    if comma and BASE64_HEAD.search(head):
         try:
-            return base64.b64decode(data, validate=True)
+            content = data.encode("ascii")
+            content = unquote_to_bytes(content) if b"%" in content else content
+            content = content.translate(STANDARD_BASE64, BLANKS)
+            if len(content) % 4 == 0:
+                content = content.removesuffix(b"=").removesuffix(b"=")
+            return base64.b64decode(content + b"=" * (-len(content) % 4), validate=True)
         except (binascii.Error, ValueError):
             pass
     raise GatewayError("the data: address is not base64. Write data:video/mp4;base64, and then the file in base64.")

@@ -4,14 +4,10 @@ It gets an id, is asked for the key, its body is held to a size and a pace, what
 and one line is logged: how long and how much, never what.
 """
 
-import asyncio
-import contextlib
-import json
 import logging
 import re
 import secrets
 import time
-import traceback
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -20,8 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .gateway_errors import (
-    BodyTooLargeError,
-    BodyTooSlowError,
+    ClientGoneError,
     GatewayError,
     HostError,
     InternalError,
@@ -30,18 +25,16 @@ from .gateway_errors import (
 )
 from .gateway_metrics import GatewayMetrics
 from .gateway_settings import GatewaySettings
+from .json_log import where
+from .request_body import RequestBody
 
 logger = logging.getLogger("kocap.requests")
 
 OPEN_ROUTES = ("/health",)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # others are not repeated in the log
 CLIENT_GONE = 499  # nginx's number; nobody is left to read it
 LONGEST_ID = 64
-LINGER_S = 1.0
 PORT = re.compile(r":\d+$")
-
-
-class ClientGoneError(Exception):
-    """Nobody waits for the answer any more."""
 
 
 class RequestGuard:
@@ -60,8 +53,8 @@ class RequestGuard:
         headers = Headers(scope=scope)
         request_id, began = _request_id(headers), time.monotonic()
         facts: dict[str, Any] = {}
-        scope["state"] = dict(scope.get("state", {})) | {"request_id": request_id, "facts": facts}
-        body = _GuardedBody(receive, self._settings, headers)
+        body = RequestBody(receive, self._settings, scope)
+        scope["state"] = dict(scope.get("state", {})) | {"request_id": request_id, "facts": facts, "body": body}
         reply = _Reply(send, request_id, body)
         try:
             self._check_host(headers)
@@ -73,7 +66,7 @@ class RequestGuard:
         except (GatewayError, HTTPException) as error:
             await self._refuse(reply, body, _coded(error), facts)
         except Exception as error:
-            facts["failure"] = _where(error)
+            facts["failure"] = where(error)
             await self._refuse(reply, body, InternalError("the server failed. Try again later."), facts)
         finally:
             self._record(scope, request_id, reply.status or CLIENT_GONE, time.monotonic() - began, facts)
@@ -86,11 +79,12 @@ class RequestGuard:
     def _check_key(self, path: str, headers: Headers) -> None:
         if self._settings.api_key is None or path in OPEN_ROUTES:
             return
-        given = headers.get("authorization", "").removeprefix("Bearer ")
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        given = key.strip() if scheme.lower() == "bearer" else ""
         if not secrets.compare_digest(given.encode(), self._settings.api_key.encode()):
             raise UnauthorizedError("the API key is missing or wrong. Send 'Authorization: Bearer KEY'.")
 
-    async def _refuse(self, reply: "_Reply", body: "_GuardedBody", error: GatewayError, facts: dict) -> None:
+    async def _refuse(self, reply: "_Reply", body: "RequestBody", error: GatewayError, facts: dict) -> None:
         facts["code"] = error.code
         if reply.status is not None:  # too late for an answer: cut the connection, so that nobody takes half for whole
             raise ConnectionAbortedError(error.code)
@@ -104,66 +98,15 @@ class RequestGuard:
         route = scope["path"] if scope["path"] in self._routes else "other"
         self._metrics.requests.labels(route, status).inc()
         self._metrics.seconds.labels(route).observe(seconds)
-        line = {"request_id": request_id, "method": scope["method"], "route": route, "status": status}
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        line = {"request_id": request_id, "method": method, "route": route, "status": status}
         logger.info("request", extra={"facts": line | {"seconds": round(seconds, 4)} | facts})
-
-
-class _GuardedBody:
-    """A request's body, held to a size and a pace."""
-
-    def __init__(self, receive: Receive, settings: GatewaySettings, headers: Headers):
-        self._receive, self._settings = receive, settings
-        is_form = headers.get("content-type", "").startswith("multipart/form-data")
-        self._limit = settings.max_upload_bytes if is_form else settings.max_json_bytes
-        self._declared = headers.get("content-length", "")
-        self._began = time.monotonic()
-        self._size = 0
-        self.complete = not (self._declared or headers.get("transfer-encoding"))
-
-    def check_declared_length(self) -> None:
-        if self._declared.isdecimal() and int(self._declared) > self._limit:
-            raise self._too_large()
-
-    async def receive(self) -> Message:
-        if self.complete:
-            return await self._receive()  # waits until the client leaves
-        due = self._began + self._settings.body_grace_s + self._size / self._settings.body_bytes_per_s
-        try:
-            async with asyncio.timeout(max(0.0, due - time.monotonic())):
-                message = await self._receive()
-        except TimeoutError:
-            raise BodyTooSlowError(
-                f"{self._size} bytes of the body came in {time.monotonic() - self._began:.0f} s; the limit is"
-                f" {self._settings.body_grace_s:g} s and one more for every {self._settings.body_bytes_per_s:g} bytes."
-                " Send it faster, or make it smaller."
-            ) from None
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        self._size += len(message.get("body", b""))
-        self.complete = not message.get("more_body", False)
-        if self._size > self._limit:
-            raise self._too_large()
-        return message
-
-    async def drain(self) -> None:
-        """Read for a while what still comes: a connection closed with bytes unread takes the answer with it."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_S):
-                while not self.complete:
-                    message = await self._receive()
-                    self.complete = not message.get("more_body", False)  # also when the client has left
-
-    def _too_large(self) -> BodyTooLargeError:
-        return BodyTooLargeError(
-            f"the body is larger than {self._limit >> 20} MB. Cut the video, or encode it smaller; forms"
-            f" (multipart) may have {self._settings.max_upload_bytes >> 20} MB."
-        )
 
 
 class _Reply:
     """The answer on its way out: carries the request's id, and closes a connection whose body was not read."""
 
-    def __init__(self, send: Send, request_id: str, body: _GuardedBody):
+    def __init__(self, send: Send, request_id: str, body: RequestBody):
         self._send, self.request_id, self._body = send, request_id, body
         self.status: int | None = None
 
@@ -190,21 +133,3 @@ def _coded(error: GatewayError | HTTPException) -> GatewayError:
     if error.status_code in (404, 405):
         return UnknownRouteError("there is no such route and method. See docs/serving.md.")
     return GatewayError("the request cannot be parsed. See docs/serving.md.")
-
-
-def _where(error: Exception) -> str:
-    """The kind of an error and the lines it came through; its message might repeat what a user sent."""
-    frames = traceback.extract_tb(error.__traceback__)[-3:]
-    lines = " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames))
-    return f"{type(error).__name__} at {lines}"
-
-
-class JsonLines(logging.Formatter):
-    """Log records as JSON objects, one a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {"time": self.formatTime(record), "level": record.levelname, "logger": record.name}
-        line |= {"message": record.getMessage(), **getattr(record, "facts", {})}
-        if record.exc_info and record.exc_info[1]:
-            line["failure"] = _where(record.exc_info[1])  # type: ignore[arg-type]
-        return json.dumps(line, ensure_ascii=False)

@@ -72,6 +72,11 @@ class ScriptedEngine:
             await self.changed.wait_for(lambda: self.writing == number)
 
 
+def held() -> ScriptedEngine:
+    """An engine that writes nothing until it is permitted to."""
+    return ScriptedEngine(permits=0)
+
+
 class Stage:
     """The running gateway, its engine, and a client for it."""
 
@@ -85,6 +90,16 @@ class Stage:
 
     async def chat(self, *parts: dict, **fields: Any) -> httpx.Response:
         return await self.client.post("/v1/chat/completions", json=chat_json(*parts, **fields))
+
+
+async def speak(port: int, head: str) -> str:
+    """Send the beginning of a request and wait for what the server has to say before it hangs up."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head.encode())
+    async with asyncio.timeout(30):
+        answer = await reader.read()
+    writer.close()
+    return answer.decode()
 
 
 def video_part(content: bytes = CLIP) -> dict:

@@ -4,23 +4,21 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from gateway_fixtures import CLIP, TEXT, ScriptedEngine, Stage, chat_json, play, video_part
+from gateway_fixtures import CLIP, TEXT, ScriptedEngine, Stage, chat_json, data_url, held, play, speak, video_part
 from video_fixtures import claim_size, make_clip, make_song_with_cover, make_sound
 
+from processing import video_isolation_kocap as isolation
+from processing.video_isolation_kocap import read_frames_isolated
 from serving.gateway_settings import GatewaySettings
-from serving.request_guard import JsonLines
+from serving.json_log import JsonLines
 
 ONE_WAITS = {"slots": 1, "queue": 1}
-
-
-def held() -> ScriptedEngine:
-    """An engine that writes nothing until it is permitted to."""
-    return ScriptedEngine(permits=0)
 
 
 LARGE = make_clip([np.zeros((1280, 1280, 3), np.uint8)])
@@ -137,14 +135,26 @@ def test_a_client_that_leaves_the_queue_frees_its_place():
     play(scenario, engine=held, **ONE_WAITS)
 
 
-async def speak(port: int, head: str) -> str:
-    """Send the beginning of a request and wait for what the server has to say before it hangs up."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(head.encode())
-    async with asyncio.timeout(30):
-        answer = await reader.read()
-    writer.close()
-    return answer.decode()
+@pytest.mark.parametrize("kind", ["video_url", "image_url"])
+def test_a_client_that_leaves_frees_its_reader(kind):
+    read_frames_isolated(CLIP, [0.0])
+    server = isolation._server._process.pid
+
+    async def scenario(stage: Stage) -> None:
+        threads = stage.gateway.reader._threads
+        os.kill(server, signal.SIGSTOP)  # nothing is read until it goes on
+        try:
+            leaving = asyncio.create_task(stage.chat({"type": kind, kind: {"url": data_url(CLIP)}}))
+            while not (threads._threads and threads._work_queue.empty()):
+                await asyncio.sleep(0)
+            leaving.cancel()
+            async with asyncio.timeout(30):
+                await asyncio.wrap_future(threads.submit(lambda: None))  # the one reader takes something new
+        finally:
+            os.kill(server, signal.SIGCONT)
+        assert (await stage.caption()).status_code == 200
+
+    play(scenario, readers=1, read_timeout_s=600)
 
 
 def test_slow_uploads_end_with_408_while_others_are_served():
@@ -189,6 +199,61 @@ def test_keys_and_host_names():
         assert response.json()["error"]["code"] == "E_HOST"
 
     play(scenario, api_key="geheim", hosts=("127.0.0.1",))
+
+
+def test_header_names_and_media_types_are_compared_without_case():
+    async def scenario(stage: Stage) -> None:
+        for scheme in ("bearer", "BEARER", "Bearer"):
+            response = await stage.client.get("/v1/models", headers={"AUTHORIZATION": f"{scheme} geheim"})
+            assert response.status_code == 200
+        form = b'--x\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n' + CLIP + b"\r\n--x--\r\n"
+        kinds = ("multipart/form-data; boundary=x", "Multipart/Form-Data; Boundary=x", "MULTIPART/FORM-DATA;boundary=x")
+        for kind in kinds:
+            headers = {"authorization": "Bearer geheim", "CONTENT-type": kind}
+            response = await stage.client.post("/v1/captions", content=form, headers=headers)
+            assert (response.status_code, response.json().get("caption")) == (200, TEXT)
+
+    play(scenario, api_key="geheim", max_json_bytes=100)
+
+
+def test_web_pages_of_allowed_origins_may_call():
+    page, ask = {"Origin": "https://app.example"}, {"Access-Control-Request-Method": "POST"}
+    ask |= {"Access-Control-Request-Headers": "authorization,content-type"}
+
+    async def allowed(stage: Stage) -> None:
+        url = "/v1/chat/completions"
+        preflight = await stage.client.options(url, headers=page | ask)
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == page["Origin"]
+        assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
+        answer = await stage.client.post(url, json=chat_json(), headers=page | {"Authorization": "Bearer k"})
+        refused = await stage.client.post(url, json=chat_json(), headers=page)
+        assert (answer.status_code, refused.status_code) == (200, 401)
+        for response in (answer, refused):  # a page must see why
+            assert response.headers["access-control-allow-origin"] == page["Origin"]
+            assert "x-request-id" in response.headers["access-control-expose-headers"].lower()
+        other = {"Origin": "https://evil.example"}
+        assert (await stage.client.options(url, headers=other | ask)).status_code == 400
+        answer = await stage.client.get("/health", headers=other)
+        assert "access-control-allow-origin" not in answer.headers
+
+    async def off(stage: Stage) -> None:
+        assert (await stage.client.options("/health", headers=page | ask)).status_code == 404
+        assert "access-control-allow-origin" not in (await stage.client.get("/health", headers=page)).headers
+
+    play(allowed, api_key="k", allow_origins=("https://app.example",))
+    play(off)
+
+
+def test_head_is_answered_as_get_without_a_body():
+    async def scenario(stage: Stage) -> None:
+        for path in ("/health", "/v1/models", "/metrics"):
+            response = await stage.client.head(path)
+            assert (response.status_code, response.content) == (200, b"")
+        stage.engine.ready = False
+        assert (await stage.client.head("/health")).status_code == 503
+
+    play(scenario)
 
 
 def test_an_engine_that_is_not_ready():

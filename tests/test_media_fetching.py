@@ -53,7 +53,8 @@ class Host:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         self.asked.append(head)
-        answer = self._answers[head.split()[1]].replace(b"@PORT@", str(self.port).encode())
+        answer = self._answers.get(head.split()[1], self._answers["/missing"])
+        answer = answer.replace(b"@PORT@", str(self.port).encode())
         writer.write(answer)
         if b"endless" in answer:
             await reader.read()  # until the client hangs up
@@ -77,6 +78,11 @@ ANSWERS = {
     "/to-metadata": moved("https://169.254.169.254/latest/meta-data"),
     "/to-http": moved(f"http://{NAME}:@PORT@/a"),
     "/to-file": moved("file:///etc/passwd"),
+    "/to-data": moved("data:video/mp4;base64,AAAA"),
+    "/to-nowhere": b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: https://[\r\n\r\n",
+    "/to-another-port": moved(f"https://{NAME}:8443/a"),
+    "/to-latin-1": moved("https://caf\u00e9.example/").replace("\u00e9".encode(), b"\xe9"),
+    "/to-much": moved(f"https://{NAME}:@PORT@/{'a' * 20_000}"),
     "/missing": b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
     "/half": b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhalf",
     "/slow": b"HTTP/1.1 200 OK\r\nX: endless\r\nContent-Length: 99\r\n\r\n",
@@ -98,13 +104,13 @@ def resolver(*turns: str) -> Callable:
 def fetch(certificate: Path, path: str, *turns: str, name: str = NAME, **settings) -> tuple[bytes, Host]:
     """What a fetcher brings, or raises; and the host it asked."""
     usual = {"media_domains": (NAME, "trap.example"), "media_networks": (ipaddress.ip_network(f"{HOST}/32"),)}
+    wanted = usual | settings
 
     async def run() -> tuple[bytes, Host]:
         async with Host(certificate, ANSWERS) as host:
             trust = ssl.create_default_context(cafile=str(certificate))
-            fetcher = MediaFetcher(
-                GatewaySettings(**usual | settings), resolve=resolver(*turns or (HOST,)), trust=trust
-            )
+            wanted["media_domains"] = tuple(f"{domain}:{host.port}" for domain in wanted["media_domains"])
+            fetcher = MediaFetcher(GatewaySettings(**wanted), resolve=resolver(*turns or (HOST,)), trust=trust)
             try:
                 file = await fetcher.fetch(f"https://{name}:{host.port}{path}")
                 with file:
@@ -187,6 +193,10 @@ def test_a_name_that_is_rebound_between_redirects(certificate):
         "https://[::1]/a.mp4",
         "https://videos.example:port/a.mp4",
         "https://[/a.mp4",
+        "https://videos.example:8443/a.mp4",  # another service of the same machine
+        "https://videos.example:80/a.mp4",
+        "https://videos.example:0/a.mp4",
+        "https://videos.example/" + "a" * 70_000,
         "/etc/passwd",
         "",
     ],
@@ -225,6 +235,14 @@ def test_a_certificate_of_another_name_is_not_believed(certificate):
     assert raised.value.host.asked == []
 
 
+@pytest.mark.parametrize(
+    "path", ["a\0b", "a\x7fb", "\ud800", "a\r\nHost: evil", "영상.mp4", "a b", "%zz", "?\0", "#\ud800"]
+)
+def test_no_path_is_more_than_refused_or_not_found(certificate, path):
+    with pytest.raises(GatewayError):
+        fetch(certificate, f"/missing/{path}")
+
+
 @pytest.fixture
 def silent_port() -> Iterator[int]:
     with socket.create_server((HOST, 0)) as listener:
@@ -234,7 +252,9 @@ def silent_port() -> Iterator[int]:
 def test_a_host_that_never_answers(silent_port):
     async def run() -> None:
         settings = GatewaySettings(
-            media_domains=(NAME,), media_networks=(ipaddress.ip_network("127.0.0.0/8"),), media_timeout_s=0.3
+            media_domains=(f"{NAME}:{silent_port}",),
+            media_networks=(ipaddress.ip_network("127.0.0.0/8"),),
+            media_timeout_s=0.3,
         )
         fetcher = MediaFetcher(settings, resolve=resolver(HOST))
         with pytest.raises(DownloadError, match=r"within 0\.3 s"):

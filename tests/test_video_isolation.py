@@ -10,9 +10,10 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -186,6 +187,31 @@ def test_a_hanging_child_is_ended_in_time():
     wait_until(lambda: children(pid) == [])
 
 
+def test_a_reading_that_nobody_waits_for_ends_at_once():
+    pid = server_pid()
+    cancelled = threading.Event()
+
+    def choose(duration_s: float) -> list[float]:
+        interrupt(signal.SIGSTOP)(duration_s)
+        threading.Timer(0.2, cancelled.set).start()
+        return [0.0]
+
+    with pytest.raises(CancelledError):
+        read_frames_isolated(CLIP, choose, limits=Limits(max_seconds=600), cancelled=cancelled)
+    wait_until(lambda: children(pid) == [])
+    with pytest.raises(CancelledError):
+        read_frames_isolated(CLIP, [0.0], cancelled=cancelled)
+
+
+def test_what_libraries_print_about_a_file_reaches_no_log(flat_room, capfd):
+    (flat_room / "chatty.py").write_text("import os\ndef work(data, file):\n    os.write(2, b'the user said')\n")
+    server = importlib.import_module("flat_room.fork_server_kocap").ForkServer("chatty")
+    with open("/etc/hosts") as file, server.child(file.fileno()) as child:
+        assert child.exit_code() == 0
+    server.close()
+    assert "the user said" not in capfd.readouterr().err
+
+
 def test_too_much_processor_time_is_a_crash():
     long_clip = make_clip([np.zeros((1080, 1920, 3), np.uint8)], container="mjpeg", codec="mjpeg", pix_fmt="yuvj420p")
     with pytest.raises(DecoderCrashedError, match="more than 1 s of processor time"):
@@ -264,8 +290,8 @@ LIES = {
     "an infinite shape": b'{"shape": [1e999, 1, 1]}',
     "unknown facts": b'{"shape": [1, 1, 1], "facts": {"evil": 1}, "warnings": []}',
     "warnings of a wrong kind": b'{"shape": [1, 1, 1], "facts": null, "warnings": 3}',
-    "an unknown code": b'{"code": "SystemExit", "message": "bye"}',
-    "a code of a wrong kind": b'{"code": [[]], "message": {}}',
+    "an unknown error": b'{"error": "SystemExit", "message": "bye"}',
+    "an error of a wrong kind": b'{"error": [[]], "message": {}}',
     "a duration of a wrong kind": b'{"duration_s": "long"}',
     "an long_clip duration": b'{"duration_s": 1e999}',
 }
@@ -288,7 +314,7 @@ def test_no_answer_harms_the_parent(lie):
     request = {"times_s": None, "size": None, "mode": "auto", "limits": limits, "memory_bytes": 1 << 30, "cpu_s": 1}
     for words in (struct.pack("!I", len(LIES[lie])) + LIES[lie], b"\xff\xff\xff\xff" + LIES[lie], LIES[lie][:3]):
         with liar(words) as child, pytest.raises(DecoderCrashedError):
-            isolation._Conversation(child, "<test>", request).frames(lambda duration_s: [duration_s])
+            isolation._Conversation(child, "<test>", request, threading.Event()).frames(lambda duration_s: [duration_s])
 
 
 NOSY = """
