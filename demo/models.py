@@ -15,10 +15,11 @@ class Models:
 
     Args:
         models: Checkpoints or adapters, folders or Hub ids.
+        trust_remote_code: See `load_captioner`.
     """
 
-    def __init__(self, models: Sequence[str] = (EMBEDDED_MODEL,)):
-        self._models = list(models)
+    def __init__(self, models: Sequence[str] = (EMBEDDED_MODEL,), *, trust_remote_code: bool = False):
+        self._models, self._trust = list(models), trust_remote_code
         self._loading: Future[list[Captioner]] = Future()
 
     @property
@@ -40,12 +41,12 @@ class Models:
         """Load them all, once.
 
         Raises:
-            OSError: If there is no such folder or repository.
+            ModelError: If there is no such folder or repository, or it cannot be loaded.
         """
         from .captioners import load  # not above: torch and transformers are most of a start
 
         try:
-            self._loading.set_result([load(model) for model in self._models])
+            self._loading.set_result([load(model, trust_remote_code=self._trust) for model in self._models])
         except BaseException as error:
             self._loading.set_exception(error)  # nobody must wait for ever
             raise

@@ -53,6 +53,20 @@ def caption_missing(
             yield captioned
 
 
+def check_name(path: Path) -> None:
+    """Refuse files that captions are not written to.
+
+    Raises:
+        CaptionFileError: If the name does not end with `.jsonl`.
+    """
+    if path.suffix != ".jsonl":
+        raise CaptionFileError(
+            "captions are written to .jsonl files; choose such a name",
+            "설명은 .jsonl 파일에 씁니다. .jsonl로 끝나는 이름을 주세요.",
+            path,
+        )
+
+
 def count_lines(path: Path) -> tuple[int, dict[str, list[str]]]:
     """How many captions a file holds, and the files that failed, by code."""
     num_captions, failures = 0, defaultdict(list)
@@ -77,11 +91,7 @@ class CaptionFile:
 
     def __init__(self, path: Path, made_by: dict[str, Any], *, with_ids: bool = False):
         self.path, self.made_by, self.with_ids = Path(path), made_by, with_ids
-        if self.path.suffix != ".jsonl":
-            raise self._error(
-                "captions are written to .jsonl files; choose such a name",
-                "설명은 .jsonl 파일에 씁니다. .jsonl로 끝나는 이름을 주세요.",
-            )
+        check_name(self.path)
         self._ids: set[str] = set()
         self._files = FileSet()
 

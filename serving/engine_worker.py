@@ -2,7 +2,7 @@
 
 It is a process of its own so that its death, by the kernel's hand or a bug's, costs the gateway no more than an error.
 Messages are tuples: `("write", number, Job)` and `("cancel", number)` come in; `("ready", revision)`, `("failed",
-reason)`, `("piece", number, text)`, `("ending", number, Ending)` and `("error", number, code, message)` go out.
+CodedError)`, `("piece", number, text)`, `("ending", number, Ending)` and `("error", number, code, message)` go out.
 """
 
 import logging
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from transformers import GenerationConfig
 
+from configuration.script_endings import as_coded
 from processing.pipeline_kocap import MAX_NEW_TOKENS
 
 from .engine import Ending, Job
@@ -88,8 +89,11 @@ def work(connection: Connection, make_writer: Callable[[], Writer]) -> None:
     logging.getLogger("transformers").setLevel(logging.ERROR)
     try:
         writer = make_writer()
-    except (OSError, ValueError) as error:
-        connection.send(("failed", str(error)))
+    except Exception as error:  # whatever ends the start is told to who waits for it
+        coded = as_coded(error)
+        if coded is None:
+            raise
+        connection.send(("failed", coded))
         return
     worker = Worker(writer, connection)
     connection.send(("ready", writer.revision))

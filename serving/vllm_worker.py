@@ -19,9 +19,8 @@ import torch
 from huggingface_hub import snapshot_download
 from transformers import GenerationConfig
 
-import modeling.auto_classes  # noqa: F401
+from modeling.checkpoint_loading import load_processor, loading
 from modeling.checkpoint_names import weights_revision
-from processing.processing_kocap import KoCapProcessor
 from processing.video_processing_kocap import ClipMetadata
 
 from .engine import Job
@@ -37,9 +36,10 @@ ON_CPU = {"dtype": "float32", "enforce_eager": True, "block_size": 32}
 CPU_CACHE_GB = "2"
 
 
-def serve(connection: Connection, model: str, slots: int, max_context: int) -> None:
+def serve(connection: Connection, model: str, slots: int, max_context: int, *, trust_remote_code: bool = False) -> None:
     """The process's main function."""
-    work(connection, partial(VllmWriter, model, slots=slots, max_context=max_context))
+    options = {"slots": slots, "max_context": max_context, "trust_remote_code": trust_remote_code}
+    work(connection, partial(VllmWriter, model, **options))
 
 
 class VllmWriter:
@@ -49,18 +49,20 @@ class VllmWriter:
         model: Checkpoint or LoRA adapter, folder or Hub id.
         slots: Answers at the same time.
         max_context: Less where the model cannot see as many tokens.
+        trust_remote_code: Of the processor; the model's code is always ours.
 
     Raises:
-        OSError: If there is no such folder or repository.
+        ModelError: If there is no such folder or repository, or it cannot be loaded.
         ValueError: If vLLM cannot serve it; the message says why.
     """
 
-    def __init__(self, model: str, *, slots: int, max_context: int):
-        base, adapter = _resolve(model)
+    def __init__(self, model: str, *, slots: int, max_context: int, trust_remote_code: bool = False):
+        with loading(model):
+            base, adapter = _resolve(model)
         config = json.loads((base / "config.json").read_text(encoding="utf-8"))
         longest = config["text_config"].get("max_position_embeddings") or max_context
         self.max_context = min(max_context, longest)
-        self.processor = KoCapProcessor.from_pretrained(base)
+        self.processor = load_processor(str(base), trust_remote_code=trust_remote_code)
         self.tokenizer = self.processor.tokenizer
         self.generation_config = GenerationConfig.from_pretrained(base)
         told = adapter or base

@@ -18,34 +18,46 @@ from safetensors.torch import save_file
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from configuration.gpu_tiers import GpuTier
+from modeling.checkpoint_loading import loading
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 from processing.processing_kocap import KoCapProcessor
 
 
-def assemble(vision: str, text: str, folder: Path, *, tier: GpuTier, num_frames: int | None = None) -> Path:
+def assemble(
+    vision: str,
+    text: str,
+    folder: Path,
+    *,
+    tier: GpuTier,
+    num_frames: int | None = None,
+    trust_remote_code: bool = False,
+) -> Path:
     """Write a KoCap of pretrained backbones with an untrained projector, unless it is there already.
 
     Args:
         vision, text: Hub ids or folders.
         tier: Gives precision, pooling, the tower's layer and the number of frames; for its own tower also their size.
         num_frames: In place of the tier's.
+        trust_remote_code: Let code of the backbones' repositories run.
     Returns:
         `folder`.
     Raises:
-        OSError: If a backbone cannot be found.
+        ModelError: If a backbone cannot be found or loaded.
     """
     if folder.exists():
         return folder
-    with _appearing(folder) as new:
+    trust = {"trust_remote_code": trust_remote_code}
+    with _appearing(folder) as new, loading(vision, is_backbone=True), loading(text, is_backbone=True):
         model = KoCapForConditionalGeneration.from_backbones(
             vision,
             text,
             dtype=getattr(torch, tier.dtype),
             spatial_pool_stride=tier.spatial_pool_stride,
             vision_feature_layer=tier.vision_feature_layer,
+            **trust,
         )
         processor = KoCapProcessor.from_backbones(
-            vision, text, tokens_per_frame=1, num_frames=num_frames or tier.num_frames
+            vision, text, tokens_per_frame=1, num_frames=num_frames or tier.num_frames, **trust
         )
         if vision == tier.vision:  # DINOv3 takes frames of any size, and its own default is small
             size = {"height": tier.image_size, "width": tier.image_size}
@@ -59,7 +71,10 @@ def assemble(vision: str, text: str, folder: Path, *, tier: GpuTier, num_frames:
 def copy_checkpoint(model: str, folder: Path) -> Path:
     """Write a copy of a KoCap checkpoint, folder or Hub id, unless it is there already."""
     if not folder.exists():
-        source = Path(model) if Path(model).is_dir() else Path(snapshot_download(model))
+        source = Path(model)
+        if not source.is_dir():
+            with loading(model):
+                source = Path(snapshot_download(model))
         with _appearing(folder) as new:
             for path in source.iterdir():
                 if path.is_file() and not path.name.endswith((".bin", ".pt", ".pth")):  # weights are safetensors
