@@ -35,6 +35,7 @@ def main() -> None:
     names = [os.environ.get("KOCAP_MODEL") or EMBEDDED_MODEL, os.environ.get("KOCAP_COMPARE_MODEL")]
     trust = os.environ.get("KOCAP_TRUST_REMOTE_CODE", "") not in ("", "0", "false")
     models, limits = Models(list(filter(None, names)), trust_remote_code=trust), UploadLimits()
+    models.check()
     page = build_page(models, make_examples(Path(tempfile.gettempdir()) / "kocap-examples"), limits)
     if spaces.config.Config.zero_gpu:  # lends GPUs with the weights that were loaded while the Space started
         models.load()

@@ -29,13 +29,14 @@ class DiskError(CodedError, OSError):
 
     def __init__(self, place: Path | str, what: str, cause: str, *, needed_bytes: int | None = None):
         self.place, self.what, self.cause, self.needed_bytes = str(place), what, cause, needed_bytes
-        size, size_ko = ("", "") if needed_bytes is None else (f" of {_size(needed_bytes)}", f"({_size(needed_bytes)})")
+        needed = "" if needed_bytes is None else _size(needed_bytes)
         free = _free_bytes(Path(place))
-        left, left_ko = ("", "") if free is None else (f"; {_size(free)} are free", f", 남은 공간 {_size(free)}")
+        facts = [cause, needed and f"{needed} needed", "" if free is None else f"{_size(free)} free"]
+        facts_ko = [cause, needed and f"필요한 공간 {needed}", "" if free is None else f"남은 공간 {_size(free)}"]
         super().__init__(
-            f"{place}: {what}{size} cannot be written ({cause}{left}). What was finished is still there. Free some"
-            " space or check the permissions, then run the same command again, or choose another folder.",
-            f"{place}에 쓸 수 없습니다({cause}{left_ko}). 쓰려던 것: {what}{size_ko}. 이미 끝난 결과는 그대로 있습니다."
+            f"{place}: {what} cannot be written ({'; '.join(filter(None, facts))}). What was finished is still there."
+            " Free some space or check the permissions, then run the same command again, or choose another folder.",
+            f"{place}에 쓸 수 없습니다({', '.join(filter(None, facts_ko))}). 이미 끝난 결과는 그대로 있습니다."
             " 공간을 비우거나 권한을 확인한 뒤 같은 명령을 다시 실행하거나, 다른 폴더를 지정해 주세요.",
         )
 
@@ -63,11 +64,11 @@ def writing(place: Path | str, what: str, *, needed_bytes: int | None = None) ->
     except CodedError:
         raise
     except OSError as error:
-        raise DiskError(place, what, _cause(error), needed_bytes=needed_bytes) from error
+        raise DiskError(place, what, system_words(error), needed_bytes=needed_bytes) from error
     except Exception as error:
         if not is_disk_fault(error):
             raise
-        raise DiskError(place, what, _cause(error), needed_bytes=needed_bytes) from error
+        raise DiskError(place, what, system_words(error), needed_bytes=needed_bytes) from error
 
 
 def is_disk_fault(error: BaseException) -> bool:
@@ -78,8 +79,8 @@ def is_disk_fault(error: BaseException) -> bool:
     return found is not None and (found[1] is None or int(found[1]) in DISK_FAULTS | {errno.EACCES, errno.EPERM})
 
 
-def _cause(error: BaseException) -> str:
-    """The system's own words."""
+def system_words(error: BaseException) -> str:
+    """What the system says of an error, also where a library has wrapped it."""
     for cause in (error, error.__context__):
         if isinstance(cause, OSError) and cause.errno:
             return os.strerror(cause.errno)

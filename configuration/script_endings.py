@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn, ParamSpec, TypeVar
 
 from .coded_errors_kocap import CodedError
-from .disk_writing import DiskError, _cause, is_disk_fault
+from .disk_writing import DiskError, is_disk_fault, system_words
 
 INTERRUPTED = 130  # as shells have it
 BROKEN_PIPE = 1
@@ -112,7 +112,7 @@ def as_coded(error: Exception) -> CodedError | None:
         return error
     if is_disk_fault(error):
         place = getattr(error, "filename", None) or os.getcwd()
-        return DiskError(place, "a file", _cause(error))
+        return DiskError(place, "a file", system_words(error))
     kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
     if kinds & {"httpx.HTTPError", "httpx2.HTTPError"}:
         return NetworkError(str(error))

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modeling.checkpoint_faults import check_folder, check_kind
 from modeling.checkpoint_names import EMBEDDED_MODEL, model_name
 
 if TYPE_CHECKING:
@@ -36,6 +38,17 @@ class Models:
     def are_ready(self) -> bool:
         """Whether `captioners` returns at once."""
         return self._loading.done()
+
+    def check(self) -> None:
+        """Look at the files of those that are folders, which takes no time.
+
+        Raises:
+            ModelError: If one of them is missing or damaged.
+        """
+        for folder in filter(Path.is_dir, map(Path, self._models)):
+            check_folder(folder)
+            if not self._trust:
+                check_kind(folder)
 
     def load(self) -> None:
         """Load them all, once.
