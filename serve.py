@@ -109,10 +109,10 @@ async def serve(
     processor = load_processor(model, trust_remote_code=trust_remote_code)
     start = partial(ENGINES[engine], trust_remote_code=trust_remote_code)
     writing = ProcessEngine(start, model, slots=settings.slots, max_context=max_context)
-    await writing.start()
-    gateway = Gateway(writing, model_name(model), processor.video_processor, settings)
-    server = make_server(build_gateway(gateway), settings, host=host, port=port)
     try:
+        await writing.start()
+        gateway = Gateway(writing, model_name(model), processor.video_processor, settings)
+        server = make_server(build_gateway(gateway), settings, host=host, port=port)
         await server.serve()
     finally:
         await writing.close()

@@ -5,7 +5,6 @@ import json
 import logging
 import multiprocessing
 import os
-import signal
 import sys
 import types
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from configuration.script_endings import shielded_from_interrupts
 
 from .records import cut_unfinished_line
 
@@ -166,7 +167,9 @@ def _probe_in_pool(paths: list[str], workers: int) -> Iterator[ClipFacts]:
     while done < len(paths):
         pool = _pool(min(workers, len(paths)))
         try:
-            for facts in pool.map(probe_clip, paths[done:], chunksize=CHUNK):
+            with shielded_from_interrupts():  # Ctrl-C ends this process, which ends the pool
+                results = pool.map(probe_clip, paths[done:], chunksize=CHUNK)
+            for facts in results:
                 yield facts
                 done += 1
         except BrokenProcessPool:
@@ -179,7 +182,9 @@ def _probe_in_pool(paths: list[str], workers: int) -> Iterator[ClipFacts]:
 def _probe_alone(path: str) -> ClipFacts:
     with _pool(1) as pool:
         try:
-            return pool.submit(probe_clip, path).result()
+            with shielded_from_interrupts():
+                result = pool.submit(probe_clip, path)
+            return result.result()
         except BrokenProcessPool:
             message = f"E_DECODER_CRASHED: the process that read {path!r} died. Re-encode the clip."
             return ClipFacts(path, 0, 0, error=("E_DECODER_CRASHED", message, "영상을 읽던 중 디코더가 멈추었습니다."))
@@ -187,12 +192,7 @@ def _probe_alone(path: str) -> ClipFacts:
 
 def _pool(workers: int) -> ProcessPoolExecutor:
     # Fresh processes: forking one that may have threads (tokenizers, matplotlib) can hang.
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_ignore_interrupt)
-
-
-def _ignore_interrupt() -> None:
-    """Ctrl-C ends the parent, which ends the pool; a worker would only print where it was."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
 
 
 def _reading_module(name: str) -> types.ModuleType:

@@ -15,6 +15,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from configuration.script_endings import shielded_from_interrupts
+
 from .records import Record, RecordWriter, caption_record
 from .scene_captions import describe
 from .scene_values import Place
@@ -83,7 +85,8 @@ def write_scenes(settings: SceneSettings, *, show_progress: bool = False) -> dic
         if workers > 1:
             pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
             stack.callback(pool.shutdown, cancel_futures=True)
-            records = pool.map(draw, missing)
+            with shielded_from_interrupts():
+                records = pool.map(draw, missing)
         progress = {"total": len(seeds), "initial": len(seeds) - len(missing), "unit": "clip", "file": sys.stderr}
         for seed, record in tqdm(zip(missing, records), disable=not show_progress, **progress):
             if record.id not in written:  # a clip that was lost is drawn again; its record is still there
