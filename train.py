@@ -24,6 +24,7 @@ if __name__ == "__main__":
 
 from accelerate import PartialState
 
+from configuration.disk_writing import writing
 from serving.run_publishing import push_run, write_cards
 from training.run_records import hold_out, read_all
 from training.run_settings import as_yaml, parse_settings, stage_arguments
@@ -50,8 +51,9 @@ def main(argv: list[str]) -> int:
     data = StageData(*hold_out(read_all(settings.data), settings.eval_data, settings.watch_clips))
     base = find_base(settings)
     if PartialState().is_main_process:
-        Path(settings.output).mkdir(parents=True, exist_ok=True)
-        (Path(settings.output) / "settings.yaml").write_text(as_yaml(settings, flags), encoding="utf-8")
+        with writing(settings.output, "the run"):
+            Path(settings.output).mkdir(parents=True, exist_ok=True)
+            (Path(settings.output) / "settings.yaml").write_text(as_yaml(settings, flags), encoding="utf-8")
     tower = None
     for stage in settings.stages:
         if is_finished(folders[stage]):
@@ -70,7 +72,8 @@ def main(argv: list[str]) -> int:
             return stopped()
         say(f"   값 {outcome.trainable:,}개를 학습했습니다: {outcome.folder}")
     if PartialState().is_main_process:
-        write_cards(settings, arguments, base, ["python", "train.py", *argv])
+        with writing(settings.output, "model cards"):
+            write_cards(settings, arguments, base, ["python", "train.py", *argv])
         if settings.push:
             say("\n".join(push_run(settings, base)))
     return 0

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from .coded_errors_kocap import CodedError
 
@@ -97,6 +98,22 @@ def _free_bytes(place: Path) -> int | None:
 
 def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count} B"
+
+
+def append_line(file: BinaryIO, line: bytes, place: Path, *, forced: bool) -> None:
+    """Append to a file that is open for it, past its buffer, which would try again when the file is closed.
+
+    Args:
+        forced: Return only when the line is on the disk itself.
+    Raises:
+        DiskError: If it does not fit; what is there of it then has no end.
+    """
+    with writing(place, "a line", needed_bytes=len(line)):
+        left = memoryview(line)
+        while left:
+            left = left[os.write(file.fileno(), left) :]
+        if forced:
+            os.fsync(file.fileno())
 
 
 def check_writable(path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from configuration.disk_writing import append_line, writing
 from configuration.script_endings import shielded_from_interrupts
 
 from .records import cut_unfinished_line
@@ -128,11 +129,13 @@ def probe_clips(paths: Sequence[str], cache: Path, *, workers: int) -> Iterator[
     if not todo:
         return
     logger.info("probing %d clips with %d processes, %d are known", len(todo), workers, len(paths) - len(todo))
-    with cache.open("ab") as file:
+    with writing(cache, "what is known of clips"):
+        file = cache.open("ab")
+    with file:
         for facts in map(probe_clip, todo) if workers == 1 else _probe_in_pool(todo, workers):
             if not (facts.error and facts.error[0] in PASSING):
-                file.write(json.dumps(asdict(facts), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
-                file.flush()
+                line = json.dumps(asdict(facts), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+                append_line(file, line, cache, forced=False)
             yield facts, True
 
 

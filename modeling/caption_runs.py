@@ -1,7 +1,7 @@
 """A run over many clips into one file, which a killed run can go on with: nothing twice, nothing missing.
 
-A line is on disk before the next one is made. What a kill leaves of a last line is cut away. To caption a clip again,
-delete its line.
+A line is on the disk itself before the next one is made. What a kill, a power cut or a full disk leaves of a last line
+is cut away. To caption a clip again, delete its line.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from configuration.disk_writing import append_line, writing
 from corpus.clip_files import FileSet
 from corpus.records import CaptionFileError, read_rows
 
@@ -96,8 +97,9 @@ class CaptionFile:
         self._files = FileSet()
 
     def __enter__(self) -> "CaptionFile":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("ab+")
+        with writing(self.path, "captions"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("ab+")
         try:
             self._lock()
             self._read()
@@ -114,10 +116,14 @@ class CaptionFile:
         return clip.path in self._files if clip.id is None else clip.id in self._ids
 
     def append(self, line: dict[str, Any]) -> None:
-        """Write a line to the disk's care: a kill can no longer take it away."""
+        """Write a line to the disk itself: neither a kill nor a power cut can take it away.
+
+        Raises:
+            DiskError: If it does not fit; the next run cuts away what is there of it.
+        """
         # Names that are not UTF-8 have surrogates; as escapes they come back as they were.
-        self._file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
-        self._file.flush()
+        raw = json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        append_line(self._file, raw, self.path, forced=True)
 
     def _lock(self) -> None:
         """Keep other runs out until this process ends, however it ends."""
@@ -146,7 +152,7 @@ class CaptionFile:
                 raise self._not_ours(number)
         self._file.truncate(end)
         if row is not None and not raw.endswith(b"\n"):
-            self._file.write(b"\n")
+            append_line(self._file, b"\n", self.path, forced=True)
 
     def _take_in(self, number: int, row: Any) -> None:
         if not isinstance(row, dict) or not {"caption", "error"} & row.keys():

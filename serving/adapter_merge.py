@@ -14,6 +14,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 
 from configuration.coded_errors_kocap import CodedError
+from configuration.disk_writing import writing
 from modeling.checkpoint_loading import load_model, load_processor, loading
 from modeling.checkpoint_names import weights_revision
 from modeling.modeling_kocap import KoCapForConditionalGeneration
@@ -62,12 +63,13 @@ def merge(adapter: str | Path, out: Path, *, base: str | None = None) -> Path:
     merged = model.merge_and_unload(safe_merge=True)
     merged.config.dtype = dtype
     processor = load_processor(str(folder if (folder / "processor_config.json").is_file() else source))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".merging-") as room:
-        checkpoint = Path(room) / out.name
-        merged.save_pretrained(checkpoint)
-        processor.save_pretrained(checkpoint)
-        return bundle(checkpoint, out)
+    with writing(out.parent, "the merged model", needed_bytes=merged.get_memory_footprint()):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".merging-") as room:
+            checkpoint = Path(room) / out.name
+            merged.save_pretrained(checkpoint)
+            processor.save_pretrained(checkpoint)
+            return bundle(checkpoint, out)
 
 
 def find_base(config: dict, base: str | None = None) -> Path:

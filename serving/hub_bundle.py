@@ -17,6 +17,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from configuration.coded_errors_kocap import CodedError
+from configuration.disk_writing import force_to_disk, writing
 from modeling.checkpoint_faults import check_folder, check_kind, check_processor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,23 +80,28 @@ def bundle(checkpoint: Path, out: Path) -> Path:
     Raises:
         BundleError: If the checkpoint is incomplete or pickled, `out` holds other things, or the result doesn't load.
         ModelError: If one of its files is damaged.
+        DiskError: If there is no room for it.
     """
     checkpoint, out = Path(checkpoint), Path(out).resolve()
     names = _files_to_copy(checkpoint)
     for check in (check_folder, check_kind, check_processor):
         check(checkpoint)
     check_replaceable(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundling-") as room:
-        new = Path(room) / out.name
-        new.mkdir()
-        for name in names:
-            shutil.copyfile(checkpoint / name, new / name)
-        add_code(new)
-        _prove_elsewhere(new)
-        if out.exists():
-            out.rename(Path(room) / "replaced")
-        new.rename(out)
+    needed_bytes = sum((checkpoint / name).stat().st_size for name in names)
+    with writing(out.parent, "a bundle", needed_bytes=needed_bytes):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundling-") as room:
+            new = Path(room) / out.name
+            new.mkdir()
+            for name in names:
+                shutil.copyfile(checkpoint / name, new / name)
+            add_code(new)
+            _prove_elsewhere(new)
+            for file in new.iterdir():
+                force_to_disk(file)
+            if out.exists():
+                out.rename(Path(room) / "replaced")
+            new.rename(out)
     return out
 
 

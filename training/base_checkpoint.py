@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
+from configuration.disk_writing import DiskError, finish_file, force_to_disk, writing
 from configuration.gpu_tiers import GpuTier
 from modeling.checkpoint_loading import loading
 from modeling.modeling_kocap import KoCapForConditionalGeneration
@@ -63,8 +64,9 @@ def assemble(
             size = {"height": tier.image_size, "width": tier.image_size}
             processor.image_processor.size = processor.video_processor.size = size
         processor.tokens_per_frame = model.model.count_frame_tokens(processor.video_processor.size["height"])
-        model.save_pretrained(new)
-        processor.save_pretrained(new)
+        with writing(folder.parent, "a model", needed_bytes=model.get_memory_footprint()):
+            model.save_pretrained(new)
+            processor.save_pretrained(new)
     return folder
 
 
@@ -76,8 +78,10 @@ def copy_checkpoint(model: str, folder: Path) -> Path:
             with loading(model):
                 source = Path(snapshot_download(model))
         with _appearing(folder) as new:
-            for path in source.iterdir():
-                if path.is_file() and not path.name.endswith((".bin", ".pt", ".pth")):  # weights are safetensors
+            files = [path for path in source.iterdir() if path.is_file()]
+            kept = [path for path in files if not path.name.endswith((".bin", ".pt", ".pth"))]  # safetensors only
+            with writing(folder.parent, "a model", needed_bytes=sum(path.stat().st_size for path in kept)):
+                for path in kept:
                     shutil.copyfile(path, new / path.name)
     return folder
 
@@ -104,16 +108,26 @@ def write_weights(folder: Path, weights: Mapping[str, torch.Tensor]) -> None:
         for name in names:
             stored[name] = weights[name].to(stored[name].dtype).contiguous()
         draft = folder / f".{shard}.part"
-        save_file(stored, draft, metadata=metadata)
-        draft.replace(folder / shard)
+        try:
+            with writing(folder, "weights", needed_bytes=sum(weight.nbytes for weight in stored.values())):
+                save_file(stored, draft, metadata=metadata)
+                finish_file(draft, folder / shard)
+        except DiskError:
+            draft.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
 def _appearing(folder: Path):
     """A new folder that gets its name when it is finished."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".assembling-") as room:
-        new = Path(room) / folder.name
+    with writing(folder.parent, "a model"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        room = tempfile.TemporaryDirectory(dir=folder.parent, prefix=".assembling-")
+    with room as path:
+        new = Path(path) / folder.name
         new.mkdir()
         yield new
-        new.rename(folder)
+        with writing(folder.parent, "a model"):
+            for file in new.iterdir():
+                force_to_disk(file)
+            new.rename(folder)

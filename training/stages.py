@@ -20,6 +20,7 @@ from tqdm import tqdm
 from transformers import TrainingArguments
 from transformers.integrations import unset_hf_deepspeed_config
 
+from configuration.disk_writing import writing
 from configuration.gpu_tiers import CAPTION_TOKENS
 from configuration.memory_plan import GIB
 from corpus.records import Record
@@ -246,7 +247,16 @@ def _add_watch(settings, stage, trainer, processor, held_out: RecordClips, colla
 
 
 def _keep(settings: RunSettings, stage: str, base: str, trainer: KoCapTrainer, processor) -> Path:
-    """Write what a finished stage has made where the next one, or the user, finds it."""
+    """Write what a finished stage has made where the next one, or the user, finds it.
+
+    Raises:
+        DiskError: If it does not fit; the stage's last checkpoint goes on to here again.
+    """
+    with writing(settings.output, f"what stage {stage} has made"):
+        return _write_result(settings, stage, base, trainer, processor)
+
+
+def _write_result(settings: RunSettings, stage: str, base: str, trainer: KoCapTrainer, processor) -> Path:
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     state_dict = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.args.world_size > 1 else None
     if stage == "align":

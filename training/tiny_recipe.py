@@ -20,6 +20,7 @@ from safetensors.torch import load_model as load_weights
 from safetensors.torch import save_model
 from transformers import HfArgumentParser, TrainingArguments, set_seed
 
+from configuration.disk_writing import writing
 from corpus.scene_values import Place
 from corpus.scenes import sample_scene, scene_seeds
 from modeling.checkpoint_loading import load_model, load_processor
@@ -174,13 +175,15 @@ def make_tiny(settings: RunSettings, flags: Sequence[str]) -> bool:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             if trainer.state.global_step < trainer.state.max_steps:
                 return False
-            save_model(model, str(folder / WEIGHTS))
+            with writing(folder, "the model's weights", needed_bytes=model.get_memory_footprint()):
+                save_model(model, str(folder / WEIGHTS))
             mark_finished(folder, {"log": trainer.state.log_history})
         load_weights(model, folder / WEIGHTS)
         done = history[-1]["step"] if history else 0
         history += [entry | {"step": done + entry["step"]} for entry in read_finished(folder)["log"]]
-    model.to(torch.bfloat16).save_pretrained(output)
-    processor.save_pretrained(output)
+    with writing(output, "the model", needed_bytes=model.get_memory_footprint() // 2):
+        model.to(torch.bfloat16).save_pretrained(output)
+        processor.save_pretrained(output)
     plot_run(history, output / "training.png")
     logger.info("saved %s: %.2f M parameters", output, sum(p.numel() for p in model.parameters()) / 1e6)
     return True
