@@ -91,7 +91,7 @@ def system_words(error: BaseException) -> str:
 
 def _free_bytes(place: Path) -> int | None:
     for folder in (place, *place.absolute().parents):
-        if folder.is_dir():
+        if os.path.isdir(folder):  # Path.is_dir raises where a name is too long
             return shutil.disk_usage(folder).free
     return None
 

@@ -28,6 +28,7 @@ GENERATING = ("max_new_tokens", "do_sample")
 
 
 VISION_TOKENS = sorted(filter(None, {*PLAIN_TOKENS.values(), *QWEN_TOKENS.values()}))
+POSITIONS = "max_position_embeddings"  # which some language models do not limit
 STAMP = "<3600.0초>"  # before every frame, where the processor writes times
 
 
@@ -76,7 +77,9 @@ class CaptionSettings:
         Raises:
             CaptionSettingsError: If the frames alone do not fit.
         """
-        longest = getattr(pipe, "max_context", None) or pipe.model.config.text_config.max_position_embeddings
+        longest = getattr(pipe, "max_context", None) or pipe.model.config.text_config.to_dict().get(POSITIONS)
+        if not longest:
+            return []
         said = self.as_said(pipe.processor)
         frames = said.get("num_frames") or said["max_frames"]
         tokens = count_prompt_tokens(pipe.processor, frames, self.prompt)

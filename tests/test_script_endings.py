@@ -121,7 +121,7 @@ def test_frames_that_a_model_cannot_see_are_refused_or_told(tiny_checkpoint):
     per_frame = pipe.processor.tokens_per_frame
     with pytest.raises(CaptionSettingsError, match=f"the model sees {sees}"):
         CaptionSettings(num_frames=sees // per_frame).check(pipe)
-    (notice,) = CaptionSettings(num_frames=sees // per_frame - 100 // per_frame).check(pipe)
+    (notice,) = CaptionSettings(num_frames=(sees - 400) // per_frame).check(pipe)
     assert notice.code == "W_CONTEXT" and notice.severity == "warning" and "줄이거나" in notice.message_ko
     assert CaptionSettings(num_frames=4).check(pipe) == []
     pipe.processor.video_processor.fps, pipe.processor.video_processor.max_frames = 2.0, sees
