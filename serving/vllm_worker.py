@@ -59,10 +59,10 @@ class VllmWriter:
     def __init__(self, model: str, *, slots: int, max_context: int, trust_remote_code: bool = False):
         with loading(model):
             base, adapter = _resolve(model)
+        self.processor = load_processor(str(base), trust_remote_code=trust_remote_code)
         config = json.loads((base / "config.json").read_text(encoding="utf-8"))
         longest = config["text_config"].get("max_position_embeddings") or max_context
         self.max_context = min(max_context, longest)
-        self.processor = load_processor(str(base), trust_remote_code=trust_remote_code)
         self.tokenizer = self.processor.tokenizer
         self.generation_config = GenerationConfig.from_pretrained(base)
         told = adapter or base
