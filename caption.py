@@ -13,37 +13,50 @@ code is 1 when any file could not be captioned, 2 when none was tried.
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
+
+from configuration.script_endings import coded_ending, exiting_with, quiet_until_main
+
+if __name__ == "__main__":
+    quiet_until_main()
 
 import typer
 from tqdm import tqdm
 
-from corpus.clip_files import FoundClips, LeftOut, find_clips
+from configuration.coded_errors_kocap import Notice
+from configuration.disk_writing import check_writable
+from configuration.script_endings import TRUST_HELP
+from corpus.clip_files import FoundClips, LeftOut, NoVideosError, find_clips
 from corpus.records import CaptionFileError, read_rows
-from modeling.caption_lines import CaptionLine, CaptionSettings, caption_videos
-from modeling.caption_runs import caption_missing, count_lines
+from modeling.caption_lines import CaptionLine, CaptionSettings, CaptionSettingsError, caption_videos
+from modeling.caption_runs import caption_missing, check_name, count_lines
 from modeling.checkpoint_names import EMBEDDED_MODEL
 from modeling.clip_reading import Clip, usual_workers
 from modeling.subtitle_files import SubtitleFiles, SubtitleKind
 from processing.video_errors_kocap import VideoError, VideoWarning
+from processing.video_limits_kocap import Limits
 from processing.vision_tokens_kocap import CAPTION_PROMPT
-from serving.caption_engines import Engine, EngineError, load_engine
+from serving.caption_engines import ClusterError, Engine, load_engine
 
+Loaded = tuple[Any, dict[str, Any]]  # of `load_engine`
+TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help=TRUST_HELP)]
 Job = tuple[dict[str, Any], Callable[[Sequence[Clip]], Iterable[CaptionLine]]]  # for `caption_missing`
 NAMED = 5  # files that the summary names per code
 SHOWN = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"  # clip/s, however slow
 BAR = partial(tqdm, desc="설명", unit="clip", smoothing=0.1, bar_format=SHOWN)
 
 
+@coded_ending(failed=2, interrupted="--out을 주었다면 같은 명령을 다시 실행해 이어서 할 수 있습니다.")
 def main(
     videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="영상 파일들. --out을 주면 폴더와 패턴도")],
     model: Annotated[str, typer.Option(help="체크포인트 폴더 또는 Hub 이름")] = EMBEDDED_MODEL,
-    frames: Annotated[int | None, typer.Option(min=1, help="한 영상에서 볼 프레임 수 (기본값: 모델이 정한 수)")] = None,
+    frames: Annotated[
+        int | None, typer.Option(help=f"한 영상에서 볼 프레임 수, 1~{Limits.max_frames} (기본값: 모델이 정한 수)")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="생성할 최대 토큰 수")] = 768,
     prompt: Annotated[str, typer.Option(help="모델에게 할 요청")] = CAPTION_PROMPT,
     scenes: Annotated[bool, typer.Option("--scenes", help="장면이 바뀌는 곳을 찾아 장면마다 한 번 이상 보기")] = False,
@@ -55,40 +68,39 @@ def main(
     engine: Annotated[
         Engine, typer.Option(help="--out: 설명을 쓰는 엔진; vllm은 requirements-vllm.txt의 환경에서")
     ] = "transformers",
+    trust_remote_code: TrustRemoteCode = False,
     on_ray: Annotated[bool, typer.Option("--ray", help="--out: Ray 클러스터에서 (docs/captioning.md)")] = False,
 ) -> None:
     """영상을 보고 한국어로 자세히 설명합니다."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # a name that is not UTF-8; in JSON it comes back as it was
     logging.getLogger("transformers").setLevel(logging.ERROR)
     logging.getLogger("processing").setLevel(logging.ERROR)  # warnings about files are printed in Korean below
     settings = CaptionSettings(frames, scenes, max_new_tokens, prompt)
     if out is None and (subtitles or on_ray):
-        stop("--subtitles와 --ray에는 --out도 주세요.", "--subtitles and --ray need --out.")
-    try:
-        if out is None:
-            failed = caption_here(model, videos, settings, as_json=as_json)
-        else:
-            found = find(videos, out)
-            make = caption_on_cluster if on_ray else partial(caption_locally, workers=workers)
-            made_by, lines_of = make(model, settings, engine, batch_size=batch_size)
-            run = caption_missing([Clip(path) for path in found.paths], out, made_by, lines_of, progress=BAR)
+        raise CaptionSettingsError("--subtitles and --ray need --out.", "--subtitles와 --ray에는 --out도 주세요.")
+    if out is None:
+        load = partial(load_engine, model, "transformers", slots=1, trust_remote_code=trust_remote_code)
+        failed = caption_here(load, videos, settings, as_json=as_json)
+    else:
+        check_name(out)
+        check_writable(out)
+        found = find(videos, out)
+        make = caption_on_cluster if on_ray else partial(caption_locally, workers=workers)
+        options = {"batch_size": batch_size, "trust_remote_code": trust_remote_code}
+        made_by, lines_of = make(model, settings, engine, **options)
+        run = caption_missing([Clip(path) for path in found.paths], out, made_by, lines_of, progress=BAR)
+        with exiting_with(1, unless=CaptionFileError):
             failed = follow(run, out, SubtitleFiles(subtitles, found.paths) if subtitles else None)
-            failed |= any(left_out.severity == "error" for left_out in found.left_out)
-    except CaptionFileError as error:
-        stop(error.message_ko, str(error))
-    except EngineError as error:
-        stop(error.message_ko, str(error), exit_code=1)
-    except KeyboardInterrupt:
-        tqdm.write("멈추었습니다. 같은 명령을 다시 실행하면 이어서 합니다.\n  Stopped.", file=sys.stderr)
-        sys.stderr.flush()
-        os._exit(130)  # what is written is on disk; a normal exit would wait for clips that are being read
+        failed |= any(left_out.severity == "error" for left_out in found.left_out)
     if failed:
         raise typer.Exit(1)
 
 
-def caption_here(model: str, videos: Sequence[Path], settings: CaptionSettings, *, as_json: bool) -> bool:
+def caption_here(
+    load: Callable[[], tuple[Any, dict[str, Any]]], videos: Sequence[Path], settings: CaptionSettings, *, as_json: bool
+) -> bool:
     """Caption files one by one onto stdout; says whether one of them failed."""
-    (pipe, made_by), clips, failed = load(model), [Clip(str(video)) for video in videos], False
+    (pipe, made_by), clips, failed = load(), [Clip(str(video)) for video in videos], False
+    tell_notices(settings.check(pipe))
     lines = caption_videos(pipe, clips, settings, made_by)
     for captioned in tqdm(lines, total=len(clips), unit="clip", disable=len(clips) == 1, file=sys.stderr):
         line = captioned.line
@@ -111,30 +123,38 @@ def find(videos: Sequence[Path], out: Path) -> FoundClips:
     if found.num_others:
         typer.echo(f"폴더에 있는 다른 파일 {found.num_others}개는 영상이 아니라 보지 않습니다.", err=True)
     if not found.paths:
-        stop("영상 파일이 없습니다. 폴더나 패턴을 확인해 주세요.", "There are no video files; check the names.")
+        raise NoVideosError("there are no video files; check the names.")
     return found
 
 
-def caption_locally(model: str, settings: CaptionSettings, engine: Engine, *, batch_size: int, workers: int) -> Job:
+def caption_locally(
+    model: str,
+    settings: CaptionSettings,
+    engine: Engine,
+    *,
+    batch_size: int,
+    workers: int,
+    trust_remote_code: bool,
+) -> Job:
     """What every line says of where it comes from, and what makes the lines, in this process."""
-    pipe, made_by = load(model, engine, slots=batch_size)
+    pipe, made_by = load_engine(model, engine, slots=batch_size, trust_remote_code=trust_remote_code)
+    tell_notices(settings.check(pipe))
     options = {"batch_size": batch_size, "workers": workers}
     lines_of = partial(caption_videos, pipe, settings=settings, made_by=made_by, **options)
     return {**made_by, "settings": settings.as_said(pipe.processor)}, lines_of
 
 
-def caption_on_cluster(model: str, settings: CaptionSettings, engine: Engine, *, batch_size: int) -> Job:
+def caption_on_cluster(
+    model: str, settings: CaptionSettings, engine: Engine, *, batch_size: int, trust_remote_code: bool
+) -> Job:
     """The same on a Ray cluster."""
     try:
         from serving.caption_fleet import CaptionFleet  # where Ray is
     except ImportError as error:
-        stop("Ray가 없습니다: pip install -r requirements-ray.txt", f"--ray needs Ray ({error}).")
-    try:
-        fleet = CaptionFleet(model, settings, engine, batch_size=batch_size)
-    except ConnectionError as error:
-        stop("Ray 클러스터에 연결할 수 없습니다. RAY_ADDRESS를 확인해 주세요.", str(error))
-    except (OSError, ValueError) as error:
-        stop(f"모델을 불러올 수 없습니다: {model}", str(error))
+        told = "Ray가 없습니다: pip install -r requirements-ray.txt"
+        raise ClusterError(f"--ray needs Ray ({error}).", told) from None
+    fleet = CaptionFleet(model, settings, engine, batch_size=batch_size, trust_remote_code=trust_remote_code)
+    tell_notices(fleet.notices)
     return fleet.made_by, fleet.caption
 
 
@@ -158,29 +178,21 @@ def follow(run: Iterator[CaptionLine], out: Path, subtitles: SubtitleFiles | Non
     return bool(failures) or any(problem.severity == "error" for problem in problems)
 
 
-def load(model: str, engine: Engine = "transformers", *, slots: int = 1) -> tuple[Any, dict[str, Any]]:
-    """The model and what lines say of it, or the end of the program."""
-    try:
-        return load_engine(model, engine, slots=slots)
-    except (OSError, ValueError) as error:
-        stop(f"모델을 불러올 수 없습니다: {model}", str(error))
-
-
 def tell_problems(captioned: CaptionLine) -> None:
     """Say on stderr what is wrong or odd about a clip's file."""
     for problem in captioned.problems:
         tell(captioned.line["file"], problem)
 
 
-def tell(video: str | Path, odd: VideoError | VideoWarning | LeftOut) -> None:
+def tell_notices(notices: Sequence[Notice]) -> None:
+    """Say on stderr what may go wrong with the settings."""
+    for notice in notices:
+        tell("caption.py", notice)
+
+
+def tell(video: str | Path, odd: VideoError | Notice | LeftOut) -> None:
     """Say on stderr, in both languages, what is wrong or odd about a file."""
     tqdm.write(f"{video}: [{odd.code}] {odd.message_ko}\n  {odd}", file=sys.stderr)
-
-
-def stop(korean: str, english: str, *, exit_code: int = 2) -> NoReturn:
-    """End the program, by default before anything was tried."""
-    typer.echo(f"{korean}\n  {english}", err=True)
-    raise typer.Exit(exit_code)
 
 
 if __name__ == "__main__":

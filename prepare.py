@@ -3,15 +3,22 @@
     python prepare.py aihub DOWNLOADED data/aihub
     python prepare.py scenes data/scenes --count 1000 --seed 0
 
-Both write train.jsonl and val.jsonl, and go on where a run before stopped. Everything they say goes to stderr.
+Both write train.jsonl and val.jsonl, and go on where a run before stopped. Everything they say goes to stderr. The exit
+code is 1 when something was wrong, 130 after Ctrl-C.
 """
 
 import time
 from pathlib import Path
 from typing import Annotated
 
+from configuration.script_endings import coded_ending, quiet_until_main
+
+if __name__ == "__main__":
+    quiet_until_main()
+
 import typer
 
+GO_ON = "같은 명령을 다시 실행하면 이어서 만듭니다."
 app = typer.Typer(help="학습 자료를 만듭니다.", no_args_is_help=True, add_completion=False)
 OutputFolder = Annotated[Path, typer.Argument(metavar="OUT", help="결과를 쓸 폴더", file_okay=False)]
 ValShare = Annotated[float, typer.Option(min=0, max=1, help="검증용(val.jsonl)으로 떼어 둘 비율")]
@@ -19,6 +26,7 @@ Workers = Annotated[int, typer.Option(min=0, help="동시에 일할 프로세스
 
 
 @app.command()
+@coded_ending(interrupted=GO_ON)
 def aihub(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="AI-Hub에서 내려받은 폴더", exists=True)],
     output: OutputFolder,
@@ -38,16 +46,14 @@ def aihub(
     from corpus.data_report import COUNTS_KO
 
     options = {"caption_key": caption_key, "workers": workers, "val_share": val_share, "seed": seed}
-    try:
-        result = convert(AihubSettings(source, output, link=link, tokenizer=tokenizer, **options))
-    except (OSError, ValueError) as error:
-        raise _failed(error) from None
+    result = convert(AihubSettings(source, output, link=link, tokenizer=tokenizer, **options))
     for name, count in result.counts.items():
         typer.echo(f"{COUNTS_KO[name]}: {count:,}", err=True)
     typer.echo(f"보고서: {result.report}", err=True)
 
 
 @app.command()
+@coded_ending(interrupted=GO_ON)
 def scenes(
     output: OutputFolder,
     count: Annotated[int, typer.Option(min=1, help="장면 수")],
@@ -59,23 +65,13 @@ def scenes(
     from corpus.scene_records import SceneSettings, write_scenes
 
     started = time.monotonic()
-    try:
-        counts = write_scenes(SceneSettings(output, count, seed, val_share, workers), show_progress=True)
-    except (OSError, ValueError) as error:
-        raise _failed(error) from None
+    counts = write_scenes(SceneSettings(output, count, seed, val_share, workers), show_progress=True)
     elapsed_s = time.monotonic() - started
     typer.echo(
         f"영상 {counts['drawn']:,}개를 {elapsed_s:.1f}초에 만들었습니다(초당 {counts['drawn'] / elapsed_s:.2f}개)."
         f" {output}: train {counts['train']:,}행, val {counts['val']:,}행",
         err=True,
     )
-
-
-def _failed(error: Exception) -> typer.Exit:
-    """Say on stderr what went wrong, in Korean where the error can."""
-    message_ko = getattr(error, "message_ko", "자료를 만들지 못했습니다.")
-    typer.echo(f"{message_ko}\n  {error}", err=True)
-    return typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -14,16 +14,19 @@ code is 1 when anything failed, and of `check` when vLLM cannot serve the folder
 import logging
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import typer
-from huggingface_hub.utils import httpx
+from configuration.script_endings import coded_ending, quiet_until_main
 
+if __name__ == "__main__":
+    quiet_until_main()
+
+import typer
+
+from serving.hub_bundle import BundleError
 from serving.hub_bundle import bundle as make_bundle
-from serving.hub_push import PushError, push_adapter, push_checkpoint, without_token
+from serving.hub_push import push_adapter, push_checkpoint
 from serving.vllm_preflight import check_folder
 
 app = typer.Typer(
@@ -35,14 +38,24 @@ Checkpoint = Annotated[Path, typer.Argument(help="모델, 토크나이저, 프�
 Out = Annotated[Path, typer.Argument(help="묶음을 둘 새 폴더 (이전 묶음이면 바꿔 씁니다)")]
 
 
+def again() -> str:
+    """What holds after every failure, in both languages."""
+    command = f"python {shlex.join(sys.argv)}"
+    return (
+        f"대상의 파일은 그대로입니다. 원인을 해결한 뒤 다시 실행해 주세요: {command}\n"
+        f"  The target's files are as they were. Once the cause is gone, repeat: {command}"
+    )
+
+
 @app.command()
+@coded_ending(again=again)
 def bundle(checkpoint: Checkpoint, out: Out) -> None:
     """체크포인트와 코드를 한 폴더로 묶고, 깨끗한 프로세스에서 불러와 확인합니다."""
-    with _explained("bundling", "묶기"):
-        typer.echo(make_bundle(checkpoint, out))
+    typer.echo(make_bundle(checkpoint, out))
 
 
 @app.command()
+@coded_ending()  # a `PushError` says itself how to repeat it
 def push(
     folder: Annotated[Path, typer.Argument(help="체크포인트 폴더, 또는 어댑터 폴더")],
     repo: Annotated[str, typer.Argument(metavar="ORG/NAME", help="Hub 저장소 이름")],
@@ -54,17 +67,20 @@ def push(
     ] = None,
 ) -> None:
     """체크포인트는 코드와 묶어서, 어댑터는 코드 없이 Hub에 올리고, 주소와 커밋을 출력합니다."""
-    with _explained("pushing", "올리기"):
-        if (folder / "adapter_config.json").is_file():
-            pushed = push_adapter(folder, repo, base=base, private=private, revision=revision)
-        elif base:
-            raise ValueError(f"{folder} holds no adapter_config.json; --base is for adapters. Drop it.")
-        else:
-            pushed = push_checkpoint(folder, repo, private=private, revision=revision)
-        typer.echo(f"{pushed.url}\n{pushed.commit}")
+    if (folder / "adapter_config.json").is_file():
+        pushed = push_adapter(folder, repo, base=base, private=private, revision=revision)
+    elif base:
+        raise BundleError(
+            f"{folder} holds no adapter_config.json; --base is for adapters. Drop it.",
+            "--base는 어댑터에만 씁니다. 빼 주세요.",
+        )
+    else:
+        pushed = push_checkpoint(folder, repo, private=private, revision=revision)
+    typer.echo(f"{pushed.url}\n{pushed.commit}")
 
 
 @app.command()
+@coded_ending(again=again)
 def merge(
     adapter: Annotated[str, typer.Argument(help="어댑터 폴더 또는 Hub 이름")],
     out: Out,
@@ -80,17 +96,16 @@ def merge(
     """
     from serving.adapter_merge import merge as merge_adapter  # torch and PEFT: seconds that the others need not wait
 
-    with _explained("merging", "합치기"):
-        typer.echo(merge_adapter(adapter, out, base=base))
+    typer.echo(merge_adapter(adapter, out, base=base))
 
 
 @app.command()
+@coded_ending(again=again)
 def check(
     folder: Annotated[Path, typer.Argument(help="체크포인트 폴더, 또는 어댑터 폴더")],
 ) -> None:
     """vLLM으로 서비스할 수 있는지 확인하고, 안 되면 이유와 해결 방법을 알려 줍니다."""
-    with _explained("checking", "확인"):
-        report = check_folder(folder)
+    report = check_folder(folder)
     for finding in report.findings:
         typer.echo(f"{'✗' if finding.blocks else '!'} {finding.code}: {finding.message_ko}")
     if not report.servable:
@@ -99,28 +114,6 @@ def check(
     typer.echo(f"vLLM으로 서비스할 수 있습니다:\n{report.command}")
 
 
-@contextmanager
-def _explained(doing: str, doing_ko: str) -> Iterator[None]:
-    """Turn an expected failure into a message in two languages and exit code 1."""
-    logging.basicConfig(format="%(message)s")
-    try:
-        yield
-    except PushError as error:
-        typer.echo(f"{error}\n{error.message_ko}", err=True)
-        raise typer.Exit(1) from None
-    except (httpx.HTTPError, OSError, RuntimeError, ValueError) as error:
-        again = f"python {shlex.join(sys.argv)}"
-        causes = dict.fromkeys(str(cause) for cause in (error, error.__cause__) if cause)
-        causes |= dict.fromkeys([error.message_ko] if hasattr(error, "message_ko") else [])
-        message = "\n".join(causes)
-        typer.echo(
-            f"{doing} failed: {without_token(message)}\n"
-            f"The target's files are as they were. Once the cause is gone, repeat: {again}\n"
-            f"{doing_ko}에 실패했고 대상의 파일은 그대로입니다. 원인을 해결한 뒤 다시 실행하세요: {again}",
-            err=True,
-        )
-        raise typer.Exit(1) from None
-
-
 if __name__ == "__main__":
+    logging.basicConfig(format="%(message)s")
     app()

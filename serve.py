@@ -12,15 +12,19 @@ import asyncio
 import ipaddress
 import signal
 import sys
+from functools import partial
 from typing import Annotated, Literal
+
+from configuration.script_endings import TRUST_HELP, coded_ending, quiet_until_main
+
+if __name__ == "__main__":
+    quiet_until_main()
 
 import typer
 
-import modeling.auto_classes  # noqa: F401
+from modeling.checkpoint_loading import load_processor
 from modeling.checkpoint_names import EMBEDDED_MODEL, model_name
-from processing.processing_kocap import KoCapProcessor
 from serving import transformers_worker, vllm_worker
-from serving.engine import EngineStartError
 from serving.engine_process import ProcessEngine
 from serving.gateway import Gateway, build_gateway
 from serving.gateway_server import make_server
@@ -30,6 +34,7 @@ from serving.json_log import log_json_lines
 ENGINES = {"transformers": transformers_worker.serve, "vllm": vllm_worker.serve}
 
 
+@coded_ending(failed=2)
 def main(
     model: Annotated[str, typer.Option(help="체크포인트 폴더 또는 Hub 이름")] = EMBEDDED_MODEL,
     engine: Annotated[
@@ -59,6 +64,7 @@ def main(
     media_network: Annotated[
         list[str] | None, typer.Option(help="그 서버가 있어도 되는 사설망, 예: 10.1.0.0/16")
     ] = None,
+    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help=TRUST_HELP)] = False,
 ) -> None:
     """영상을 한국어로 설명하는 API 서버를 엽니다."""
     is_local = host in LOOPBACK_NAMES
@@ -83,11 +89,8 @@ def main(
         hosts=LOOPBACK_NAMES if is_local else ("*",),
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn hands it on when everything inside is finished
-    try:
-        asyncio.run(serve(model, settings, engine=engine, host=host, port=port, max_context=max_context))
-    except (EngineStartError, OSError) as error:
-        typer.echo(f"서버를 시작할 수 없습니다: {model}\n{error}", err=True)
-        raise typer.Exit(2) from None
+    options = {"host": host, "port": port, "max_context": max_context, "trust_remote_code": trust_remote_code}
+    asyncio.run(serve(model, settings, engine=engine, **options))
 
 
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
@@ -98,14 +101,24 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise typer.BadParameter(f"--media-network: {error}") from None
 
 
-async def serve(model: str, settings: GatewaySettings, *, engine: str, host: str, port: int, max_context: int) -> None:
+async def serve(
+    model: str,
+    settings: GatewaySettings,
+    *,
+    engine: str,
+    host: str,
+    port: int,
+    max_context: int,
+    trust_remote_code: bool = False,
+) -> None:
     """Start the engine, then answer until told to stop."""
-    processor = KoCapProcessor.from_pretrained(model)
-    writing = ProcessEngine(ENGINES[engine], model, slots=settings.slots, max_context=max_context)
-    await writing.start()
-    gateway = Gateway(writing, model_name(model), processor.video_processor, settings)
-    server = make_server(build_gateway(gateway), settings, host=host, port=port)
+    processor = load_processor(model, trust_remote_code=trust_remote_code)
+    start = partial(ENGINES[engine], trust_remote_code=trust_remote_code)
+    writing = ProcessEngine(start, model, slots=settings.slots, max_context=max_context)
     try:
+        await writing.start()
+        gateway = Gateway(writing, model_name(model), processor.video_processor, settings)
+        server = make_server(build_gateway(gateway), settings, host=host, port=port)
         await server.serve()
     finally:
         await writing.close()

@@ -8,7 +8,8 @@
 
 OUTPUT/base is the whole model after the first stage, OUTPUT/adapter what the second adds to it; OUTPUT/align/report and
 OUTPUT/caption/report say how it goes, while it goes. Any flag of transformers' TrainingArguments works, too. The exit
-code is 0 when all is done, 1 when something was wrong, 3 when captions collapsed, 143 when the run was told to stop.
+code is 0 when all is done, 1 when something was wrong, 3 when captions collapsed, 143 when the run was told to stop
+(SIGTERM or Ctrl-C) and saved a checkpoint, 130 after Ctrl-C where there was nothing to save.
 """
 
 import logging
@@ -16,20 +17,23 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from configuration.script_endings import coded_ending, quiet_until_main
+
+if __name__ == "__main__":
+    quiet_until_main()
+
 from accelerate import PartialState
 
-from corpus.records import RecordError
-from processing.video_errors_kocap import VideoError
-from serving.hub_push import PushError
+from configuration.disk_writing import writing
 from serving.run_publishing import push_run, write_cards
 from training.run_records import hold_out, read_all
-from training.run_settings import SettingsError, as_yaml, parse_settings, stage_arguments
+from training.run_settings import as_yaml, parse_settings, stage_arguments
 from training.run_start import check_stages, describe_run, find_base, find_checkpoint, is_finished
 from training.stages import StageData, run_stage
 from training.tiny_recipe import make_tiny
-from training.trainer import NonFiniteLossError
 
 COLLAPSED, TOLD_TO_STOP = 3, 143
+GO_ON = "저장된 체크포인트가 있으면 --resume auto를 붙여 다시 실행해 이어서 학습할 수 있습니다."
 
 
 def main(argv: list[str]) -> int:
@@ -47,8 +51,9 @@ def main(argv: list[str]) -> int:
     data = StageData(*hold_out(read_all(settings.data), settings.eval_data, settings.watch_clips))
     base = find_base(settings)
     if PartialState().is_main_process:
-        Path(settings.output).mkdir(parents=True, exist_ok=True)
-        (Path(settings.output) / "settings.yaml").write_text(as_yaml(settings, flags), encoding="utf-8")
+        with writing(settings.output, "the run"):
+            Path(settings.output).mkdir(parents=True, exist_ok=True)
+            (Path(settings.output) / "settings.yaml").write_text(as_yaml(settings, flags), encoding="utf-8")
     tower = None
     for stage in settings.stages:
         if is_finished(folders[stage]):
@@ -67,7 +72,8 @@ def main(argv: list[str]) -> int:
             return stopped()
         say(f"   값 {outcome.trainable:,}개를 학습했습니다: {outcome.folder}")
     if PartialState().is_main_process:
-        write_cards(settings, arguments, base, ["python", "train.py", *argv])
+        with writing(settings.output, "model cards"):
+            write_cards(settings, arguments, base, ["python", "train.py", *argv])
         if settings.push:
             say("\n".join(push_run(settings, base)))
     return 0
@@ -75,7 +81,7 @@ def main(argv: list[str]) -> int:
 
 def stopped() -> int:
     """Say that, and how to go on."""
-    say("멈추라는 신호를 받아 체크포인트를 저장했습니다. --resume auto를 붙여 다시 실행하면 이어서 학습합니다.")
+    say("종료 신호를 받아 체크포인트를 저장했습니다. --resume auto를 붙여 다시 실행하면 이어서 학습합니다.")
     return TOLD_TO_STOP
 
 
@@ -87,8 +93,4 @@ def say(text: str) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (SettingsError, RecordError, VideoError, NonFiniteLossError, PushError, OSError) as error:
-        print(f"{getattr(error, 'message_ko', '학습하지 못했습니다.')}\n  {error}", file=sys.stderr)
-        sys.exit(1)
+    sys.exit(coded_ending(interrupted=GO_ON)(main)(sys.argv[1:]))

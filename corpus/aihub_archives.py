@@ -1,10 +1,12 @@
 """Zip files as aihubshell leaves them: in parts, with Korean names, and read without joining them on disk."""
 
 import contextlib
+import errno
 import io
 import os
 import re
 import shutil
+import stat
 import unicodedata
 import zipfile
 import zlib
@@ -12,12 +14,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from configuration.disk_writing import LONGEST_NAME, DiskError, finish_file, partial_path, writing
+
 from .aihub_errors import ArchiveError, Rejection, reject
 
 PART = re.compile(r"(?P<name>.+\.zip)\.(?P<word>part)?(?P<number>\d+)", re.IGNORECASE)
 VIDEO_SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts"}
 WANTED = VIDEO_SUFFIXES | {".json"}
 UTF8_NAME = 0x800  # flag of a member whose name is UTF-8
+ENCRYPTED = 0x1
 MOST_PARTS = 10_000  # larger part numbers are byte offsets; aihubshell cuts at 1 GiB
 CHUNK_BYTES = 1 << 20
 
@@ -197,7 +202,19 @@ def unsafe_reason(name: str) -> str | None:
         return "is absolute"
     if ".." in path.parts:
         return "leads out of the folder"
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
+        return f"is longer than {LONGEST_NAME} bytes"
     return "holds a control character" if any(ord(character) < 32 for character in name) else None
+
+
+def _odd_kind(info: zipfile.ZipInfo) -> str | None:
+    """Why a member is not extracted, whatever it is called."""
+    if info.flag_bits & ENCRYPTED:
+        return "it is encrypted; unzip it with its password beside the archive, and run this again"
+    mode = info.external_attr >> 16  # of Unix, 0 where another system made the zip
+    if stat.S_IFMT(mode) and not stat.S_ISREG(mode):
+        return "it is a link or device, no file; links may lead out of the folder"
+    return None
 
 
 def is_wanted(path: PurePosixPath | Path) -> bool:
@@ -212,7 +229,8 @@ def extract(archive: Archive, folder: Path) -> Iterator[Rejection]:
     A file appears under its name once it is complete.
 
     Raises:
-        ArchiveError: If the archive cannot be read or the disk is too small.
+        ArchiveError: If the archive cannot be read.
+        DiskError: If the disk is too small or cannot be written.
     """
     with open_archive(archive) as file:
         members: dict[Path, zipfile.ZipInfo] = {}
@@ -223,32 +241,48 @@ def extract(archive: Archive, folder: Path) -> Iterator[Rejection]:
             target = folder / name
             if why := unsafe_reason(name):
                 yield reject(f"{archive.name}/{name}", "E_ARCHIVE", f"the name {name!r} {why}; it is not extracted")
+            elif why := _odd_kind(info):
+                yield reject(f"{archive.name}/{name}", "E_ARCHIVE", why)
             elif target in members:
                 yield reject(f"{archive.name}/{name}", "E_ARCHIVE", "the archive has this name twice")
             elif not (target.is_file() and target.stat().st_size == info.file_size):
                 members[target] = info
         _check_space(archive, folder, sum(info.file_size for info in members.values()))
         for target, info in members.items():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(target.name + ".partial")
-            try:
-                with file.open(info) as source, partial.open("wb") as sink:
-                    shutil.copyfileobj(source, sink, CHUNK_BYTES)
-                partial.replace(target)
-            except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-                partial.unlink(missing_ok=True)
-                reason = f"{type(error).__name__}: {error}. Download the archive again."
+            if reason := _extract_member(file, info, target):
                 yield reject(f"{archive.name}/{member_name(info)}", "E_ARCHIVE", reason)
 
 
+def _extract_member(file: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> str | None:
+    """Write one member under its name; returns why it could not be.
+
+    Raises:
+        DiskError: If the disk is at fault.
+    """
+    partial = partial_path(target)
+    try:
+        with writing(target.parent, target.name, needed_bytes=info.file_size):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with file.open(info) as source, partial.open("wb") as sink:
+                shutil.copyfileobj(source, sink, CHUNK_BYTES)
+            finish_file(partial, target)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        partial.unlink(missing_ok=True)
+        return f"{type(error).__name__}: {error}. Download the archive again."
+    except DiskError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if isinstance(error.__cause__, FileExistsError | NotADirectoryError | IsADirectoryError):
+            return "a folder and a file have the same name; unzip it by hand under another name"
+        raise
+    return None
+
+
 def _check_space(archive: Archive, folder: Path, needed_bytes: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    free_bytes = shutil.disk_usage(folder).free
-    if needed_bytes > free_bytes:
-        raise ArchiveError(
-            f"{archive.name} needs {needed_bytes / 1e9:.1f} GB and {folder} has {free_bytes / 1e9:.1f} GB left."
-            " Free some space or choose another output folder."
-        )
+    with writing(folder, archive.name, needed_bytes=needed_bytes):
+        folder.mkdir(parents=True, exist_ok=True)
+    if needed_bytes > shutil.disk_usage(folder).free:
+        raise DiskError(folder, archive.name, os.strerror(errno.ENOSPC), needed_bytes=needed_bytes)
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -12,10 +12,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from tqdm import tqdm
 
+from configuration.disk_writing import finish_file, partial_path, writing
+
 from .aihub_archives import extract, find_archives, open_archive
 from .aihub_errors import LabelError, NoCaptionKeyError, NoClipsError, Rejection, reject
 from .aihub_labels import Label, read_label
-from .aihub_pairs import SourceFile, list_files, pair_files, source_files
+from .aihub_pairs import SourceFile, list_files, pair_files, source_files, split_off_specials
 from .clip_probing import ClipFacts, probe_clips
 from .data_report import ATTRIBUTION, TOKENS_PER_CHARACTER, UNKNOWN, ReportData, write_rejections, write_report
 from .near_duplicates import hash_array, near_duplicates
@@ -108,7 +110,8 @@ def convert(settings: AihubSettings) -> ConversionResult:
     """
     begin = time.perf_counter()
     output = settings.output
-    output.mkdir(parents=True, exist_ok=True)
+    with writing(output, "records"):
+        output.mkdir(parents=True, exist_ok=True)
     files, rejections = _collect(settings)
     pairs, unpaired = pair_files(files)
     labels, unread = _read_labels(pairs, settings.caption_key)
@@ -150,9 +153,8 @@ def convert(settings: AihubSettings) -> ConversionResult:
 
 def _collect(settings: AihubSettings) -> tuple[list[SourceFile], list[Rejection]]:
     """Extract what is zipped and list labels and videos, zipped or not."""
-    paths = list_files(settings.source, without=settings.output)
+    paths, rejections = split_off_specials(settings.source, list_files(settings.source, without=settings.output))
     extracted = settings.output / "extracted"
-    rejections: list[Rejection] = []
     files = {file.name: file for file in source_files(settings.source, paths)}
     archives = find_archives(settings.source, paths)
     for archive in archives:
@@ -254,7 +256,7 @@ def _write_records(clips: list[_Clip], settings: AihubSettings) -> tuple[list[_C
         for clip in clips:
             try:
                 (train if clip.split == "train" else val).write(_record(clip, settings))
-            except (RecordError, OSError) as error:
+            except RecordError as error:
                 rejections.append(reject(clip.video.name, "E_RECORD", str(error)))
             else:
                 written.append(clip)
@@ -284,20 +286,21 @@ def _place_video(video: SourceFile, settings: AihubSettings) -> Path:
     if video.extracted:
         return video.path
     place = settings.output / "videos" / video.name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if settings.link:
-        if not (place.is_symlink() and place.readlink() == video.path):
-            _replace(place, lambda partial: partial.symlink_to(video.path))
-    elif place.is_symlink() or not place.is_file() or place.stat().st_size != video.path.stat().st_size:
-        _replace(place, lambda partial: shutil.copyfile(video.path, partial))
+    with writing(place.parent, video.name):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if settings.link:
+            if not (place.is_symlink() and place.readlink() == video.path):
+                _replace(place, lambda partial: partial.symlink_to(video.path))
+        elif place.is_symlink() or not place.is_file() or place.stat().st_size != video.path.stat().st_size:
+            _replace(place, lambda partial: shutil.copyfile(video.path, partial))
     return place
 
 
 def _replace(place: Path, make: Callable[[Path], object]) -> None:
-    partial = place.with_name(place.name + ".partial")
+    partial = partial_path(place)
     partial.unlink(missing_ok=True)
     make(partial)
-    partial.replace(place)
+    partial.replace(place) if partial.is_symlink() else finish_file(partial, place)
 
 
 def _report_data(

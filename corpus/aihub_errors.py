@@ -53,6 +53,7 @@ class NoClipsError(AihubError):
 
 REASONS_KO = {  # of rows that are left out; videos that cannot be read bring their own
     "E_ARCHIVE": "압축 파일의 항목을 풀 수 없음",
+    "E_NOT_FILE": "일반 파일이 아님",
     "E_LABEL": "라벨을 읽을 수 없음",
     "E_NO_CAPTION_KEY": "설명문 키가 없음",
     "E_NO_CLIP": "라벨에 맞는 영상이 없음",

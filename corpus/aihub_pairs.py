@@ -56,6 +56,14 @@ def list_files(root: Path, without: Path) -> list[Path]:
     return files
 
 
+def split_off_specials(root: Path, paths: list[Path]) -> tuple[list[Path], list[Rejection]]:
+    """Files that can be read, and FIFOs, sockets and devices, which would wait for ever."""
+    special = {path for path in paths if path.exists() and not path.is_file()}
+    reason = "it is a FIFO, socket or device, no file; remove it"
+    rejections = [reject(_readable(path.relative_to(root)), "E_NOT_FILE", reason) for path in sorted(special)]
+    return [path for path in paths if path not in special], rejections
+
+
 def source_files(root: Path, paths: list[Path], *, extracted: bool = False) -> list[SourceFile]:
     """Labels and videos among files, with readable names."""
     wanted = [path for path in paths if is_wanted(path.relative_to(root))]

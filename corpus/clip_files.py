@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from configuration.coded_errors_kocap import Notice, Severity
+from configuration.coded_errors_kocap import CodedError, Notice, Severity
 
 VIDEO_SUFFIXES = tuple(
     f".{name}"
@@ -26,6 +26,13 @@ VIDEO_SUFFIXES = tuple(
     )
     for name in group
 )
+
+
+class NoVideosError(CodedError, ValueError):
+    """Nothing to look at."""
+
+    code = "E_NO_CLIPS"
+    message_ko = "영상 파일이 없습니다. 폴더나 패턴을 확인해 주세요."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ import json
 import logging
 import multiprocessing
 import os
-import signal
 import sys
 import types
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from configuration.disk_writing import append_line, writing
+from configuration.script_endings import shielded_from_interrupts
 
 from .records import cut_unfinished_line
 
@@ -127,11 +129,13 @@ def probe_clips(paths: Sequence[str], cache: Path, *, workers: int) -> Iterator[
     if not todo:
         return
     logger.info("probing %d clips with %d processes, %d are known", len(todo), workers, len(paths) - len(todo))
-    with cache.open("ab") as file:
+    with writing(cache, "what is known of clips"):
+        file = cache.open("ab")
+    with file:
         for facts in map(probe_clip, todo) if workers == 1 else _probe_in_pool(todo, workers):
             if not (facts.error and facts.error[0] in PASSING):
-                file.write(json.dumps(asdict(facts), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
-                file.flush()
+                line = json.dumps(asdict(facts), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+                append_line(file, line, cache, forced=False)
             yield facts, True
 
 
@@ -166,7 +170,9 @@ def _probe_in_pool(paths: list[str], workers: int) -> Iterator[ClipFacts]:
     while done < len(paths):
         pool = _pool(min(workers, len(paths)))
         try:
-            for facts in pool.map(probe_clip, paths[done:], chunksize=CHUNK):
+            with shielded_from_interrupts():  # Ctrl-C ends this process, which ends the pool
+                results = pool.map(probe_clip, paths[done:], chunksize=CHUNK)
+            for facts in results:
                 yield facts
                 done += 1
         except BrokenProcessPool:
@@ -179,7 +185,9 @@ def _probe_in_pool(paths: list[str], workers: int) -> Iterator[ClipFacts]:
 def _probe_alone(path: str) -> ClipFacts:
     with _pool(1) as pool:
         try:
-            return pool.submit(probe_clip, path).result()
+            with shielded_from_interrupts():
+                result = pool.submit(probe_clip, path)
+            return result.result()
         except BrokenProcessPool:
             message = f"E_DECODER_CRASHED: the process that read {path!r} died. Re-encode the clip."
             return ClipFacts(
@@ -189,12 +197,7 @@ def _probe_alone(path: str) -> ClipFacts:
 
 def _pool(workers: int) -> ProcessPoolExecutor:
     # Fresh processes: forking one that may have threads (tokenizers, matplotlib) can hang.
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_ignore_interrupt)
-
-
-def _ignore_interrupt() -> None:
-    """Ctrl-C ends the parent, which ends the pool; a worker would only print where it was."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
 
 
 def _reading_module(name: str) -> types.ModuleType:

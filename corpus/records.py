@@ -8,11 +8,14 @@ What a record is: `corpus/record_form.py`.
 
 import codecs
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from configuration.disk_writing import append_line, writing
 
 from .record_form import CAPTION_PROMPT, MEDIA_KO, Record, RecordError, caption_record, parse_row, shorten
 
@@ -114,26 +117,29 @@ class RecordWriter:
         self.written: set[str] = set()
 
     def __enter__(self) -> "RecordWriter":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.touch()
-        cut_unfinished_line(self.path)
+        with writing(self.path, "records"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch()
+            cut_unfinished_line(self.path)
         self.written = {record.id for record in read_records(self.path)}
         self._file = self.path.open("ab")
         return self
 
     def __exit__(self, *_) -> None:
-        self._file.close()
+        with self._file, writing(self.path, "records"):
+            os.fsync(self._file.fileno())
 
     def write(self, record: Record) -> None:
         """Append one record.
 
         Raises:
             RecordError: If the file already has the id.
+            DiskError: If it does not fit.
         """
         if record.id in self.written:
             raise RecordError(*_id_taken(record.id, "already in the file"), self.path)
-        self._file.write(json.dumps(record.row(), ensure_ascii=False, allow_nan=False).encode() + b"\n")
-        self._file.flush()
+        line = json.dumps(record.row(), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        append_line(self._file, line, self.path, forced=False)
         self.written.add(record.id)
 
 

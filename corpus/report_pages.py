@@ -5,6 +5,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from configuration.disk_writing import finish_file, partial_path, writing
+
 KOREAN_FONTS = ("NanumGothic", "Noto Sans CJK KR", "Malgun Gothic", "AppleGothic")
 
 
@@ -42,13 +44,19 @@ def save_plot(figure, path: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     partial = path.with_suffix(".partial")
-    FigureCanvasAgg(figure).print_png(str(partial))
-    partial.replace(path)
+    with writing(path, "a plot"):
+        FigureCanvasAgg(figure).print_png(str(partial))
+        partial.replace(path)
     return path
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears complete or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    """Write a file that appears complete or not at all, also after a power cut.
+
+    Raises:
+        DiskError: If it does not fit.
+    """
+    partial = partial_path(path)
+    with writing(path, "a file", needed_bytes=len(content)):
+        partial.write_bytes(content)
+        finish_file(partial, path)

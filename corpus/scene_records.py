@@ -15,6 +15,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from configuration.disk_writing import finish_file, writing
+from configuration.script_endings import shielded_from_interrupts
+
 from .records import Record, RecordWriter, caption_record
 from .scene_captions import describe
 from .scene_values import Place
@@ -69,7 +72,8 @@ def write_scenes(settings: SceneSettings, *, show_progress: bool = False) -> dic
     Returns:
         How many clips were drawn, and how many records each split now holds: `drawn`, `train`, `val`.
     """
-    (settings.output / "videos").mkdir(parents=True, exist_ok=True)
+    with writing(settings.output, "clips"):
+        (settings.output / "videos").mkdir(parents=True, exist_ok=True)
     seeds = settings.seeds
     with ExitStack() as stack:
         writers = {name: stack.enter_context(RecordWriter(settings.output / f"{name}.jsonl")) for name in SPLITS}
@@ -83,7 +87,8 @@ def write_scenes(settings: SceneSettings, *, show_progress: bool = False) -> dic
         if workers > 1:
             pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
             stack.callback(pool.shutdown, cancel_futures=True)
-            records = pool.map(draw, missing)
+            with shielded_from_interrupts():
+                records = pool.map(draw, missing)
         progress = {"total": len(seeds), "initial": len(seeds) - len(missing), "unit": "clip", "file": sys.stderr}
         for seed, record in tqdm(zip(missing, records), disable=not show_progress, **progress):
             if record.id not in written:  # a clip that was lost is drawn again; its record is still there
@@ -117,8 +122,9 @@ def _draw_scene(folder: Path, seed: int, *, height: int, width: int, fps: int) -
     """Write a scene's clip, whole or not at all."""
     scene, path = sample_scene(seed), folder / _video(seed)
     unfinished = path.with_suffix(".part")
-    write_clip(scene, unfinished, height=height, width=width, fps=fps)
-    unfinished.replace(path)
+    with writing(folder, "a clip"):
+        write_clip(scene, unfinished, height=height, width=width, fps=fps)
+        finish_file(unfinished, path)
     return scene_record(scene)
 
 

@@ -39,15 +39,15 @@ class Captioner:
         return min(self.pipe.model.generation_config.max_new_tokens or USUAL_TOKENS, MOST_TOKENS)
 
 
-def load(model: str) -> Captioner:
+def load(model: str, *, trust_remote_code: bool = False) -> Captioner:
     """Load a checkpoint or an adapter, folder or Hub id.
 
     On ZeroGPU this must happen while the Space starts: the weights are then on every GPU that is lent later.
 
     Raises:
-        OSError: If there is no such folder or repository.
+        ModelError: If there is no such folder or repository, or it cannot be loaded.
     """
-    pipe = load_captioner(model)
+    pipe = load_captioner(model, trust_remote_code=trust_remote_code)
 
     @spaces.GPU(duration=gpu_seconds)
     def write(inputs: dict, writing: Writing) -> Iterator[str]:  # a closure: ZeroGPU pickles arguments

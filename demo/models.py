@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modeling.checkpoint_faults import check_folder, check_kind
 from modeling.checkpoint_names import EMBEDDED_MODEL, model_name
 
 if TYPE_CHECKING:
@@ -15,10 +17,11 @@ class Models:
 
     Args:
         models: Checkpoints or adapters, folders or Hub ids.
+        trust_remote_code: See `load_captioner`.
     """
 
-    def __init__(self, models: Sequence[str] = (EMBEDDED_MODEL,)):
-        self._models = list(models)
+    def __init__(self, models: Sequence[str] = (EMBEDDED_MODEL,), *, trust_remote_code: bool = False):
+        self._models, self._trust = list(models), trust_remote_code
         self._loading: Future[list[Captioner]] = Future()
 
     @property
@@ -36,16 +39,27 @@ class Models:
         """Whether `captioners` returns at once."""
         return self._loading.done()
 
+    def check(self) -> None:
+        """Look at the files of those that are folders, which takes no time.
+
+        Raises:
+            ModelError: If one of them is missing or damaged.
+        """
+        for folder in filter(Path.is_dir, map(Path, self._models)):
+            check_folder(folder)
+            if not self._trust:
+                check_kind(folder)
+
     def load(self) -> None:
         """Load them all, once.
 
         Raises:
-            OSError: If there is no such folder or repository.
+            ModelError: If there is no such folder or repository, or it cannot be loaded.
         """
         from .captioners import load  # not above: torch and transformers are most of a start
 
         try:
-            self._loading.set_result([load(model) for model in self._models])
+            self._loading.set_result([load(model, trust_remote_code=self._trust) for model in self._models])
         except BaseException as error:
             self._loading.set_exception(error)  # nobody must wait for ever
             raise

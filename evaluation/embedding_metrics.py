@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModel, AutoProcessor
+from transformers import AutoConfig, AutoModel, AutoProcessor, AutoTokenizer
+
+from modeling.checkpoint_loading import loading
 
 from .intervals import bootstrap_mean
 from .overlap_metrics import averaged
@@ -69,8 +71,10 @@ def bert_score(
             "BERTScore needs the package bert-score; pip install bert-score",
             "BERTScore에는 bert-score 패키지가 필요합니다. pip install bert-score로 설치해 주세요.",
         ) from None
-    layers = layers or AutoConfig.from_pretrained(folder).num_hidden_layers
-    scorer = BERTScorer(str(folder), num_layers=layers, batch_size=batch_size, device=device, nthreads=0)
+    with loading(folder, is_backbone=True):
+        AutoTokenizer.from_pretrained(folder, trust_remote_code=False)  # bert-score would ask whether to run its code
+        layers = layers or AutoConfig.from_pretrained(folder, trust_remote_code=False).num_hidden_layers
+        scorer = BERTScorer(str(folder), num_layers=layers, batch_size=batch_size, device=device, nthreads=0)
     limit = scorer._model.config.max_position_embeddings - 2  # RoBERTa's positions begin at 2
     scorer._tokenizer.model_max_length = min(scorer._tokenizer.model_max_length, limit)
     scores = np.zeros(len(predictions))
@@ -95,8 +99,9 @@ class VideoTextSimilarity:
 
     def __init__(self, model: str | Path, *, device: str = "cpu"):
         folder = _folder(model)
-        self.processor = AutoProcessor.from_pretrained(folder)
-        self.model = AutoModel.from_pretrained(folder).eval().to(device)
+        with loading(folder, is_backbone=True):
+            self.processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+            self.model = AutoModel.from_pretrained(folder, trust_remote_code=False).eval().to(device)
         self.name, self.device = folder.name, device
         self.length = self.model.config.text_config.max_position_embeddings
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from configuration.disk_writing import writing
 from corpus.report_pages import markdown_table
 
 from .caption_files import CaptionPairs
@@ -86,12 +87,13 @@ def write_score_report(folder: Path, sheet: ScoreSheet, pairs: CaptionPairs, par
     partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
     for left in (partial, old):
         shutil.rmtree(left, ignore_errors=True)
-    partial.mkdir(parents=True)
-    (partial / "report.md").write_bytes(_page(partial, sheet, pairs, parts).encode("utf-8", "replace"))
-    (partial / "scores.json").write_text(json.dumps(parts.facts, ensure_ascii=False, indent=1) + "\n", "utf-8")
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
+    with writing(folder.parent, "a report"):
+        partial.mkdir(parents=True)
+        (partial / "report.md").write_bytes(_page(partial, sheet, pairs, parts).encode("utf-8", "replace"))
+        (partial / "scores.json").write_text(json.dumps(parts.facts, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        if folder.exists():
+            folder.rename(old)
+        partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
     return folder / "report.md"
 

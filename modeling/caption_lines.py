@@ -12,10 +12,12 @@ from typing import Any
 
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
+from configuration.coded_errors_kocap import CodedError, Notice
 from processing.pipeline_kocap import KoCapPipeline
 from processing.processing_kocap import KoCapProcessor
 from processing.video_errors_kocap import VideoError, VideoWarning
-from processing.vision_tokens_kocap import CAPTION_PROMPT
+from processing.video_limits_kocap import Limits
+from processing.vision_tokens_kocap import CAPTION_PROMPT, PLAIN_TOKENS, QWEN_TOKENS
 
 from .clip_reading import Clip, ClipReading, can_isolate, read_batches, read_clip
 
@@ -25,6 +27,17 @@ LOOKING = ("num_frames", "fps", "max_frames", "follow_scenes")  # settings that 
 GENERATING = ("max_new_tokens", "do_sample")
 
 
+VISION_TOKENS = sorted(filter(None, {*PLAIN_TOKENS.values(), *QWEN_TOKENS.values()}))
+POSITIONS = "max_position_embeddings"  # which some language models do not limit
+STAMP = "<3600.0초>"  # before every frame, where the processor writes times
+
+
+class CaptionSettingsError(CodedError, ValueError):
+    """Settings that do not go together, or not with the model."""
+
+    code = "E_SETTINGS"
+
+
 @dataclass(frozen=True)
 class CaptionSettings:
     """How clips are captioned.
@@ -32,6 +45,8 @@ class CaptionSettings:
     Attributes:
         num_frames: None: as the model's processor looks at clips.
         do_sample: None: as the model's generation settings say.
+    Raises:
+        CaptionSettingsError: If so many frames are never read, or the prompt holds tokens that stand for videos.
     """
 
     num_frames: int | None = None
@@ -39,6 +54,43 @@ class CaptionSettings:
     max_new_tokens: int = 768
     prompt: str = CAPTION_PROMPT
     do_sample: bool | None = None
+
+    def __post_init__(self):
+        if self.num_frames is not None and not 1 <= self.num_frames <= Limits.max_frames:
+            raise CaptionSettingsError(
+                f"num_frames is {self.num_frames}; it must be 1 to {Limits.max_frames}.",
+                f"프레임 수가 {self.num_frames}입니다. 1에서 {Limits.max_frames} 사이로 지정해 주세요.",
+            )
+        if typed := [token for token in VISION_TOKENS if token in self.prompt]:
+            raise CaptionSettingsError(
+                f"the prompt holds {typed[0]}, which stands for a video or image itself; leave it out.",
+                f"요청에 {typed[0]} 표시가 들어 있습니다. 영상은 자동으로 들어가므로 이 표시를 빼 주세요.",
+            )
+
+    def check(self, pipe: Any) -> list[Notice]:
+        """See whether a clip and its caption fit into what the model can see, before any clip is read.
+
+        Args:
+            pipe: `KoCapPipeline`, or what stands in its place.
+        Returns:
+            What may turn out too long.
+        Raises:
+            CaptionSettingsError: If the frames alone do not fit.
+        """
+        longest = getattr(pipe, "max_context", None) or pipe.model.config.text_config.to_dict().get(POSITIONS)
+        if not longest:
+            return []
+        said = self.as_said(pipe.processor)
+        frames = said.get("num_frames") or said["max_frames"]
+        tokens = count_prompt_tokens(pipe.processor, frames, self.prompt)
+        told = f"{frames} frames and the prompt are {tokens} tokens; the model sees {longest}. Take fewer frames"
+        told_ko = f"프레임 {frames}장과 요청이 토큰 {tokens}개인데 모델은 {longest}개까지 봅니다. 프레임 수를"
+        if tokens >= longest and "num_frames" in said:
+            raise CaptionSettingsError(f"{told}.", f"{told_ko} 줄여 주세요.")
+        if tokens + self.max_new_tokens > longest:
+            told = f"{told}, or a caption of fewer than {self.max_new_tokens} tokens."
+            return [Notice("W_CONTEXT", told, f"{told_ko} 줄이거나 최대 토큰 수({self.max_new_tokens})를 줄여 주세요.")]
+        return []
 
     def as_said(self, processor: KoCapProcessor) -> dict[str, Any]:
         """The settings as a line names them: defaults of the model filled in."""
@@ -51,6 +103,17 @@ class CaptionSettings:
     def look(self, processor: KoCapProcessor) -> dict[str, Any]:
         """What `read_clip` is told: which frames to look at."""
         return {name: value for name, value in self.as_said(processor).items() if name in LOOKING}
+
+
+def count_prompt_tokens(processor: Any, num_frames: int, prompt: str) -> int:
+    """How many tokens a clip of so many frames and a prompt are together."""
+    content = [{"type": "video"}, {"type": "text", "text": prompt}]
+    chat = [{"role": "user", "content": content}]
+    text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    side = processor.video_processor.size["height"]
+    of_clip = processor._get_num_multimodal_tokens(video_sizes=[(num_frames, side, side)])["num_video_tokens"][0]
+    stamps = num_frames * len(processor.tokenizer(STAMP)["input_ids"]) if processor.frame_timestamps else 0
+    return len(processor.tokenizer(text)["input_ids"]) + of_clip + stamps
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A run over many clips into one file, which a killed run can go on with: nothing twice, nothing missing.
 
-A line is on disk before the next one is made. What a kill leaves of a last line is cut away. To caption a clip again,
-delete its line.
+A line is on the disk itself before the next one is made. What a kill, a power cut or a full disk leaves of a last line
+is cut away. To caption a clip again, delete its line.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from configuration.disk_writing import append_line, writing
 from corpus.clip_files import FileSet
 from corpus.records import CaptionFileError, read_rows
 
@@ -53,6 +54,20 @@ def caption_missing(
             yield captioned
 
 
+def check_name(path: Path) -> None:
+    """Refuse files that captions are not written to.
+
+    Raises:
+        CaptionFileError: If the name does not end with `.jsonl`.
+    """
+    if path.suffix != ".jsonl":
+        raise CaptionFileError(
+            "captions are written to .jsonl files; choose such a name",
+            "설명은 .jsonl 파일에 씁니다. .jsonl로 끝나는 이름을 주세요.",
+            path,
+        )
+
+
 def count_lines(path: Path) -> tuple[int, dict[str, list[str]]]:
     """How many captions a file holds, and the files that failed, by code."""
     num_captions, failures = 0, defaultdict(list)
@@ -77,17 +92,14 @@ class CaptionFile:
 
     def __init__(self, path: Path, made_by: dict[str, Any], *, with_ids: bool = False):
         self.path, self.made_by, self.with_ids = Path(path), made_by, with_ids
-        if self.path.suffix != ".jsonl":
-            raise self._error(
-                "captions are written to .jsonl files; choose such a name",
-                "설명은 .jsonl 파일에 씁니다. .jsonl로 끝나는 이름을 주세요.",
-            )
+        check_name(self.path)
         self._ids: set[str] = set()
         self._files = FileSet()
 
     def __enter__(self) -> "CaptionFile":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("ab+")
+        with writing(self.path, "captions"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("ab+")
         try:
             self._lock()
             self._read()
@@ -104,10 +116,14 @@ class CaptionFile:
         return clip.path in self._files if clip.id is None else clip.id in self._ids
 
     def append(self, line: dict[str, Any]) -> None:
-        """Write a line to the disk's care: a kill can no longer take it away."""
+        """Write a line to the disk itself: neither a kill nor a power cut can take it away.
+
+        Raises:
+            DiskError: If it does not fit; the next run cuts away what is there of it.
+        """
         # Names that are not UTF-8 have surrogates; as escapes they come back as they were.
-        self._file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
-        self._file.flush()
+        raw = json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        append_line(self._file, raw, self.path, forced=True)
 
     def _lock(self) -> None:
         """Keep other runs out until this process ends, however it ends."""
@@ -136,7 +152,7 @@ class CaptionFile:
                 raise self._not_ours(number)
         self._file.truncate(end)
         if row is not None and not raw.endswith(b"\n"):
-            self._file.write(b"\n")
+            append_line(self._file, b"\n", self.path, forced=True)
 
     def _take_in(self, number: int, row: Any) -> None:
         if not isinstance(row, dict) or not {"caption", "error"} & row.keys():

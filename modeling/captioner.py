@@ -4,30 +4,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import pipeline
 
 from processing.pipeline_kocap import KoCapPipeline
 
-from . import auto_classes  # noqa: F401
+from .checkpoint_loading import load_model, load_processor
 from .checkpoint_names import EMBEDDED_MODEL, model_name, weights_revision
 
 
-def load_captioner(model: str = EMBEDDED_MODEL) -> KoCapPipeline:
-    """Load a KoCap checkpoint, folder or Hub id, on the GPU when there is one.
+def load_captioner(model: str = EMBEDDED_MODEL, *, trust_remote_code: bool = False) -> KoCapPipeline:
+    """Load a KoCap checkpoint or an adapter, folder or Hub id, on the GPU when there is one.
 
-    KoCap's classes come from this source tree; code in the checkpoint's repository is never run.
+    KoCap's classes come from this source tree.
 
+    Args:
+        trust_remote_code: Run code from the repository of a model that is none of KoCap's.
     Raises:
-        OSError: If there is no such folder or repository.
+        ModelError: If there is no such folder or repository, or it cannot be loaded; says which file is at fault.
     """
     on_gpu = torch.cuda.is_available()
-    return pipeline(
-        "video-text-to-text",
-        model=model,
-        pipeline_class=KoCapPipeline,
-        device=0 if on_gpu else -1,
-        dtype="auto" if on_gpu else torch.float32,  # bfloat16 is slow on most CPUs
-    )
+    dtype = "auto" if on_gpu else torch.float32  # bfloat16 is slow on most CPUs
+    loaded = load_model(model, trust_remote_code=trust_remote_code, dtype=dtype)
+    commit = getattr(loaded.config, "_commit_hash", None)  # an adapter's base
+    processor = load_processor(loaded.name_or_path, trust_remote_code=trust_remote_code, revision=commit)
+    return KoCapPipeline(model=loaded, processor=processor, task="video-text-to-text", device=0 if on_gpu else -1)
 
 
 def describe_captioner(pipe: KoCapPipeline, model: str | None = None) -> dict[str, Any]:

@@ -330,23 +330,32 @@ class KoCapForConditionalGeneration(KoCapPreTrainedModel, GenerationMixin):
         self.post_init()
 
     @classmethod
-    def from_backbones(cls, vision: str, text: str, *, dtype: torch.dtype | str = "auto", **config_kwargs):
+    def from_backbones(
+        cls,
+        vision: str,
+        text: str,
+        *,
+        dtype: torch.dtype | str = "auto",
+        trust_remote_code: bool = False,
+        **config_kwargs,
+    ):
         """Assemble a model from a pretrained vision encoder and language model; the projector starts fresh.
 
         Args:
             vision: Hub id or folder of a vision encoder (a two-tower model such as CLIP gives its vision half).
             text: Hub id or folder of a causal language model with its tokenizer.
-            dtype: As in `from_pretrained`.
+            dtype, trust_remote_code: As in `from_pretrained`.
             **config_kwargs: KoCapConfig's own fields, e.g. `projector_type="linear"`. Placeholder ids default to the
                 tokenizer's vision tokens; a tokenizer without them gets `<image>` and `<video>`, and embeddings grow.
         """
-        vision_config = AutoConfig.from_pretrained(vision)
+        trust = {"trust_remote_code": trust_remote_code}
+        vision_config = AutoConfig.from_pretrained(vision, **trust)
         vision_config = getattr(vision_config, "vision_config", vision_config)
         if hasattr(vision_config, "vision_use_head"):
             vision_config.vision_use_head = False  # SigLIP's pooling head is never looked at
-        vision_tower = AutoModel.from_pretrained(vision, config=vision_config, dtype=dtype)
-        language_model = AutoModelForCausalLM.from_pretrained(text, dtype=dtype)
-        tokenizer = AutoTokenizer.from_pretrained(text)
+        vision_tower = AutoModel.from_pretrained(vision, config=vision_config, dtype=dtype, **trust)
+        language_model = AutoModelForCausalLM.from_pretrained(text, dtype=dtype, **trust)
+        tokenizer = AutoTokenizer.from_pretrained(text, **trust)
         tokens = add_vision_tokens(tokenizer)
         if len(tokenizer) > language_model.get_input_embeddings().num_embeddings:
             language_model.resize_token_embeddings(len(tokenizer))

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from configuration.disk_writing import DiskError
 from corpus.report_pages import write_whole
 from processing.video_errors_kocap import VideoWarning
 
@@ -50,7 +51,7 @@ class SubtitleFiles:
         if not line.get("caption"):
             return None
         path = self.path_of(line["file"])
-        if path.exists():
+        if os.path.exists(path):  # Path.exists raises where a name is too long
             return VideoWarning(
                 "W_SUBTITLES_KEPT",
                 f"{path} was there already and is left as it is; delete it to have it written again.",
@@ -59,11 +60,11 @@ class SubtitleFiles:
         cues = spread_sentences(split_sentences(line["caption"]), 0.0, line["duration_s"])
         try:
             write_whole(path, WRITERS[self.kind](cues).encode())
-        except OSError as error:
+        except DiskError as error:
             return VideoWarning(
                 "E_SUBTITLES",
-                f"{path} cannot be written ({error.strerror}); check the folder's permissions and run it again.",
-                f"자막 파일 {path.name}을(를) 쓸 수 없습니다({error.strerror})."
+                f"{path} cannot be written ({error.cause}); check the folder's permissions and run it again.",
+                f"자막 파일 {path.name}을(를) 쓸 수 없습니다({error.cause})."
                 " 폴더의 권한을 확인하고 다시 실행해 주세요.",
                 severity="error",
             )
@@ -72,7 +73,7 @@ class SubtitleFiles:
     def write_rest(self, lines: Iterable[dict[str, Any]]) -> Iterator[VideoWarning]:
         """Write what earlier runs have left out for the run's videos; see `write`."""
         for line in lines:
-            missing = line["file"] in self._left and not self.path_of(line["file"]).exists()
+            missing = line["file"] in self._left and not os.path.exists(self.path_of(line["file"]))
             if missing and (problem := self.write(line)):
                 yield problem
 

@@ -43,7 +43,16 @@ class KoCapProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, video_processor, chat_template=chat_template)
 
     @classmethod
-    def from_backbones(cls, vision: str, text: str, *, tokens_per_frame: int, num_frames: int = 8, **kwargs):
+    def from_backbones(
+        cls,
+        vision: str,
+        text: str,
+        *,
+        tokens_per_frame: int,
+        num_frames: int = 8,
+        trust_remote_code: bool = False,
+        **kwargs,
+    ):
         """The processor that fits `KoCapForConditionalGeneration.from_backbones(vision, text)`.
 
         Args:
@@ -51,11 +60,12 @@ class KoCapProcessor(ProcessorMixin):
             text: Hub id or folder of the language model; gives the tokenizer.
             tokens_per_frame: `model.model.count_frame_tokens(image_size)`.
             num_frames: Frames to look at in a clip, when a call doesn't say.
+            trust_remote_code: As in `from_pretrained`.
         """
-        theirs = AutoImageProcessor.from_pretrained(vision)
+        theirs = AutoImageProcessor.from_pretrained(vision, trust_remote_code=trust_remote_code)
         side = getattr(theirs, "crop_size", None) or theirs.size  # CLIP and DINOv2 resize to more, then crop to this
         side = side.get("height") or side["shortest_edge"]
-        tokenizer = AutoTokenizer.from_pretrained(text)
+        tokenizer = AutoTokenizer.from_pretrained(text, trust_remote_code=trust_remote_code)
         add_vision_tokens(tokenizer)
         pixels = {
             "size": {"height": side, "width": side},

@@ -13,11 +13,11 @@ from huggingface_hub import snapshot_download
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 
-import modeling.auto_classes  # noqa: F401
 from configuration.coded_errors_kocap import CodedError
+from configuration.disk_writing import writing
+from modeling.checkpoint_loading import load_model, load_processor, loading
 from modeling.checkpoint_names import weights_revision
 from modeling.modeling_kocap import KoCapForConditionalGeneration
-from processing.processing_kocap import KoCapProcessor
 
 from .hub_bundle import CHECKPOINT_FILES, PROCESSOR_FILES, bundle, check_replaceable
 
@@ -47,7 +47,7 @@ def merge(adapter: str | Path, out: Path, *, base: str | None = None) -> Path:
     Raises:
         MergeError: If the base is another than the adapter was trained on, is quantised, or the tensors don't fit.
         BundleError: If `out` holds other things, or the result doesn't load.
-        OSError: If adapter or base cannot be found.
+        ModelError: If adapter or base cannot be found or loaded.
     """
     out = Path(out).resolve()
     check_replaceable(out)
@@ -62,13 +62,14 @@ def merge(adapter: str | Path, out: Path, *, base: str | None = None) -> Path:
     dtype = model.get_base_model().dtype
     merged = model.merge_and_unload(safe_merge=True)
     merged.config.dtype = dtype
-    processor = KoCapProcessor.from_pretrained(folder if (folder / "processor_config.json").is_file() else source)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".merging-") as room:
-        checkpoint = Path(room) / out.name
-        merged.save_pretrained(checkpoint)
-        processor.save_pretrained(checkpoint)
-        return bundle(checkpoint, out)
+    processor = load_processor(str(folder if (folder / "processor_config.json").is_file() else source))
+    with writing(out.parent, "the merged model", needed_bytes=merged.get_memory_footprint()):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".merging-") as room:
+            checkpoint = Path(room) / out.name
+            merged.save_pretrained(checkpoint)
+            processor.save_pretrained(checkpoint)
+            return bundle(checkpoint, out)
 
 
 def find_base(config: dict, base: str | None = None) -> Path:
@@ -119,7 +120,7 @@ def apply_adapter(base: Path, adapter: Path) -> PeftModel:
     Raises:
         MergeError: If the base is quantised, or the adapter's tensors are not those that the base asks for.
     """
-    model = KoCapForConditionalGeneration.from_pretrained(base, dtype="auto")
+    model = load_model(str(base), model_class=KoCapForConditionalGeneration, dtype="auto")
     if getattr(model, "hf_quantizer", None) is not None:
         raise MergeError(
             f"{base} is quantised; an adapter is merged into full-precision weights. Give the unquantised base with"
@@ -152,4 +153,5 @@ def _difference(adapted: PeftModel, weights: Path) -> str:
 def _download(source: str, *, patterns: tuple[str, ...], revision: str | None = None) -> Path:
     if Path(source).is_dir():
         return Path(source)
-    return Path(snapshot_download(source, revision=revision, allow_patterns=list(patterns)))
+    with loading(source):
+        return Path(snapshot_download(source, revision=revision, allow_patterns=list(patterns)))

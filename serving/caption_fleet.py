@@ -21,11 +21,12 @@ import ray
 import ray.data
 from ray.exceptions import RayError, RayTaskError
 
+from configuration.coded_errors_kocap import Notice
 from modeling.caption_lines import BatchCaptioner, CaptionLine, CaptionSettings
 from modeling.clip_reading import Clip, can_isolate, read_clip
 from processing.video_processing_kocap import KoCapVideoProcessor
 
-from .caption_engines import Engine, EngineError, load_engine
+from .caption_engines import ClusterError, Engine, EngineError, load_engine
 
 KNOCK_S = 10.0
 MAX_BLOCKS = 2000  # Ray keeps an entry for each
@@ -37,23 +38,33 @@ class CaptionFleet:
     Args:
         model: Checkpoint or adapter, folder or Hub id, which every machine has.
         batch_size: Clips per forward pass.
+        trust_remote_code: See `load_captioner`.
 
     Attributes:
         made_by: What its lines say of the model, and `settings`.
+        notices: See `CaptionSettings.check`.
 
     Raises:
-        ConnectionError: If there is no cluster at `RAY_ADDRESS`.
-        OSError, ValueError: What `load_engine` raises, on a machine of the cluster.
+        ClusterError: If there is no cluster at `RAY_ADDRESS`.
+        OSError, ValueError: What `load_engine` and `CaptionSettings.check` raise, on a machine of the cluster.
     """
 
-    def __init__(self, model: str, settings: CaptionSettings, engine: Engine, *, batch_size: int):
+    def __init__(
+        self,
+        model: str,
+        settings: CaptionSettings,
+        engine: Engine,
+        *,
+        batch_size: int,
+        trust_remote_code: bool = False,
+    ):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked for telling somebody
         address = os.environ.get("RAY_ADDRESS", "")
         try:
             _knock(address)
             ray.init(log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
         except (OSError, RuntimeError, ValueError) as error:  # no such machine, no cluster there, no address
-            raise ConnectionError(f"RAY_ADDRESS={address}: {error}") from error
+            raise ClusterError(f"RAY_ADDRESS={address}: {error}") from error
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False  # the caller has one
         logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -61,9 +72,12 @@ class CaptionFleet:
         self._share = min(1.0, self._cpus / 2)  # of a processor: with only one, readers must find room beside an actor
         self._model = os.path.abspath(model) if Path(model).is_dir() else model
         self._engine, self._batch_size, self._settings = engine, batch_size, settings
+        self._trust = trust_remote_code
         asked = ray.remote(max_calls=1, **self._needs)(_describe)  # a process of its own, which leaves the GPU again
         try:
-            self.made_by, self._eye = ray.get(asked.remote(self._model, engine, settings))
+            self.made_by, self._eye, self.notices = ray.get(
+                asked.remote(self._model, engine, settings, trust_remote_code=trust_remote_code)
+            )
         except RayTaskError as error:
             ray.shutdown()
             raise error.cause from None
@@ -92,6 +106,7 @@ class CaptionFleet:
         blocks = min(MAX_BLOCKS, math.ceil(len(clips) / self._batch_size))
         actors = ray.data.ActorPoolStrategy(min_size=1, max_size=self._gpus or max(1, self._cpus // 2))
         job = {"model": self._model, "engine": self._engine, "settings": self._settings, "made_by": self.made_by}
+        job["trust_remote_code"] = self._trust
         rows = [{"clip": pickle.dumps(clip), "path": os.path.abspath(clip.path)} for clip in clips]
         lines = (
             ray.data.from_items(rows, override_num_blocks=blocks)
@@ -128,9 +143,18 @@ def read_row(row: dict[str, Any], *, processor: KoCapVideoProcessor, look: dict[
 class CaptionActor:
     """The model in a process of its own, on a GPU where the cluster has some."""
 
-    def __init__(self, model: str, engine: Engine, settings: CaptionSettings, made_by: dict[str, Any], batch_size: int):
+    def __init__(
+        self,
+        model: str,
+        engine: Engine,
+        settings: CaptionSettings,
+        made_by: dict[str, Any],
+        *,
+        batch_size: int,
+        trust_remote_code: bool,
+    ):
         _be_quiet()
-        pipe, own = load_engine(model, engine, slots=batch_size)
+        pipe, own = load_engine(model, engine, slots=batch_size, trust_remote_code=trust_remote_code)
         if any(made_by[name] != value for name, value in own.items()):
             raise RuntimeError(f"this machine's {model} is {own}, another's {made_by}; copy the same checkpoint here.")
         self._captioner = BatchCaptioner(pipe, settings, own, batch_size)
@@ -141,12 +165,15 @@ class CaptionActor:
         return {"captioned": [pickle.dumps(line) for line in self._captioner.caption(readings)]}
 
 
-def _describe(model: str, engine: Engine, settings: CaptionSettings) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What lines say of the model and how it is asked; and what a reader needs: `read_clip`'s arguments."""
+def _describe(
+    model: str, engine: Engine, settings: CaptionSettings, *, trust_remote_code: bool
+) -> tuple[dict[str, Any], dict[str, Any], list[Notice]]:
+    """What lines say of the model and how it is asked; what a reader needs: `read_clip`'s arguments; and notices."""
     _be_quiet()
-    pipe, made_by = load_engine(model, engine, slots=1)
+    pipe, made_by = load_engine(model, engine, slots=1, trust_remote_code=trust_remote_code)
+    notices = settings.check(pipe)
     eye = {"processor": pipe.processor.video_processor, "look": settings.look(pipe.processor)}
-    return {**made_by, "settings": settings.as_said(pipe.processor)}, eye
+    return {**made_by, "settings": settings.as_said(pipe.processor)}, eye, notices
 
 
 def _be_quiet() -> None:

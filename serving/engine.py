@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from configuration.coded_errors_kocap import CodedError
 from processing.video_processing_kocap import ClipMetadata
 
 
@@ -53,8 +54,11 @@ class Ending:
     completion_tokens: int
 
 
-class EngineStartError(RuntimeError):
+class EngineStartError(CodedError, RuntimeError):
     """The checkpoint cannot be loaded: there is no point in trying again."""
+
+    code = "E_MODEL"
+    message_ko = "모델을 불러오다가 엔진이 비정상 종료되었습니다. 메모리가 충분한지 확인해 주세요."
 
 
 class Engine(Protocol):

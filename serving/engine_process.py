@@ -10,6 +10,9 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from configuration.coded_errors_kocap import CodedError
+from configuration.script_endings import shielded_from_interrupts
+
 from .engine import Ending, EngineStartError, Job, Piece
 from .gateway_errors import ENGINE_ERRORS, EngineGoneError, GenerationError
 
@@ -34,7 +37,8 @@ class _Child:
         context = multiprocessing.get_context("spawn")  # threads and CUDA do not survive a fork
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
-        self.process.start()
+        with shielded_from_interrupts():
+            self.process.start()
         theirs.close()
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="to-engine")
         self._hear = hear
@@ -102,7 +106,7 @@ class ProcessEngine:
         self._spawn()
         try:
             await self._first
-        except EngineStartError:
+        except CodedError:
             self._closing = True
             raise
         finally:
@@ -174,7 +178,7 @@ class ProcessEngine:
             case ("failed", reason):
                 logger.error("the engine cannot start")
                 if self._first and not self._first.done():
-                    self._first.set_exception(EngineStartError(reason))
+                    self._first.set_exception(reason)
             case ("piece", number, text):
                 self._put(number, Piece(text))
             case ("ending", number, ending):

@@ -1,10 +1,10 @@
 """The process that holds the model: takes jobs from a pipe, sends texts back as they grow.
 
 It is a process of its own so that its death, by the kernel's hand or a bug's, costs the gateway no more than an error.
-Messages are tuples: `("write", number, Job)`, `("cancel", number)` and `("ping", number)`, which is answered `("pong",
-number)` at once, come in; `("ready", revision)`, `("failed",
-reason)`, `("piece", number, text)`, `("ending", number, Ending)`, `("error", number, code, message)` and, before the
-process ends because the model works no more, `("broken", numbers)` go out.
+Messages are tuples. `("write", number, Job)`, `("cancel", number)` and `("ping", number)`, which `("pong", number)` answers
+at once, come in. `("ready", revision)`, `("failed", CodedError)`, `("piece", number, text)`, `("ending", number, Ending)`,
+`("error", number, code, message)` and, before the process ends because the model works no more, `("broken", numbers)` go
+out.
 """
 
 import logging
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from transformers import GenerationConfig
 
+from configuration.script_endings import as_coded
 from processing.pipeline_kocap import MAX_NEW_TOKENS
 
 from .engine import Ending, Job
@@ -84,8 +85,11 @@ def work(connection: Connection, make_writer: Callable[[], Writer]) -> None:
     logging.getLogger("ContinuousBatchingLogger").setLevel(logging.CRITICAL)  # tracebacks; ours says what broke down
     try:
         writer = make_writer()
-    except (OSError, ValueError) as error:
-        connection.send(("failed", str(error)))
+    except Exception as error:  # whatever ends the start is told to who waits for it
+        coded = as_coded(error)
+        if coded is None:
+            raise
+        connection.send(("failed", coded))
         return
     worker = Worker(writer, connection)
     connection.send(("ready", writer.revision))

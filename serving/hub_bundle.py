@@ -17,6 +17,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from configuration.coded_errors_kocap import CodedError
+from configuration.disk_writing import force_to_disk, writing
+from modeling.checkpoint_faults import check_folder, check_kind, check_processor
 
 ROOT = Path(__file__).resolve().parents[1]
 PROOF = Path(__file__).with_name("bundle_proof.py")
@@ -53,6 +55,8 @@ PROCESSOR_AUTO_MAP = {"AutoProcessor": "processing_kocap.KoCapProcessor"}
 VIDEO_PROCESSOR_AUTO_MAP = {"AutoVideoProcessor": "video_processing_kocap.KoCapVideoProcessor"}
 PIPELINE = {"impl": "pipeline_kocap.KoCapPipeline", "pt": ["AutoModelForImageTextToText"], "type": "multimodal"}
 
+ERROR_LINE = re.compile(r"[\w.]*(Error|Exception)\b")  # where a traceback comes to the point
+
 logger = logging.getLogger(__name__)
 
 
@@ -75,21 +79,29 @@ def bundle(checkpoint: Path, out: Path) -> Path:
         `out`.
     Raises:
         BundleError: If the checkpoint is incomplete or pickled, `out` holds other things, or the result doesn't load.
+        ModelError: If one of its files is damaged.
+        DiskError: If there is no room for it.
     """
     checkpoint, out = Path(checkpoint), Path(out).resolve()
     names = _files_to_copy(checkpoint)
+    for check in (check_folder, check_kind, check_processor):
+        check(checkpoint)
     check_replaceable(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundling-") as room:
-        new = Path(room) / out.name
-        new.mkdir()
-        for name in names:
-            shutil.copyfile(checkpoint / name, new / name)
-        add_code(new)
-        _prove_elsewhere(new)
-        if out.exists():
-            out.rename(Path(room) / "replaced")
-        new.rename(out)
+    needed_bytes = sum((checkpoint / name).stat().st_size for name in names)
+    with writing(out.parent, "a bundle", needed_bytes=needed_bytes):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundling-") as room:
+            new = Path(room) / out.name
+            new.mkdir()
+            for name in names:
+                shutil.copyfile(checkpoint / name, new / name)
+            add_code(new)
+            _prove_elsewhere(new)
+            for file in new.iterdir():
+                force_to_disk(file)
+            if out.exists():
+                out.rename(Path(room) / "replaced")
+            new.rename(out)
     return out
 
 
@@ -198,7 +210,11 @@ def _point_to_code(folder: Path) -> None:
     processor = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
     processor["auto_map"] = PROCESSOR_AUTO_MAP
     processor["video_processor"]["auto_map"] = VIDEO_PROCESSOR_AUTO_MAP  # AutoVideoProcessor doesn't look at the top
-    for name, content in (("config.json", config), ("processor_config.json", processor)):
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    for others in (tokenizer, processor.get("image_processor", {})):
+        others.pop("auto_map", None)  # would send whoever trusts this bundle to somebody else's code
+    written = (("config.json", config), ("processor_config.json", processor), ("tokenizer_config.json", tokenizer))
+    for name, content in written:
         text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         (folder / name).write_text(text, encoding="utf-8")
 
@@ -223,7 +239,8 @@ def _prove_elsewhere(folder: Path) -> None:
             errors="replace",
         )
     if child.returncode != 0:
-        last_lines = "\n".join((child.stdout + child.stderr).strip().splitlines()[-8:])
+        lines = (child.stdout + child.stderr).strip().splitlines()
+        begin = max((number for number, line in enumerate(lines) if ERROR_LINE.match(line)), default=-8)
         raise BundleError(
-            f"the bundle doesn't load in a clean process, so it was not kept. Its last lines:\n{last_lines}"
+            "the bundle doesn't load in a clean process, so it was not kept: " + "\n".join(lines[begin:][:8])
         )

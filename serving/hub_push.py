@@ -24,6 +24,7 @@ from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils import httpx, validate_repo_id
 
 from configuration.coded_errors_kocap import CodedError
+from configuration.script_endings import without_token
 
 from .hub_bundle import (
     CHECKPOINT_FILES,
@@ -63,11 +64,11 @@ class PushError(CodedError, RuntimeError):
 
     code = "E_PUSH"
 
-    def __init__(self, cause: str, *, repo_id: str, again: str) -> None:
+    def __init__(self, cause: str, *, repo_id: str, again: str, cause_ko: str = "") -> None:
         super().__init__(
             f"pushing to {repo_id} failed: {without_token(cause)}\n"
             f"The repository's files are as they were. Once the cause is gone, repeat: {again}",
-            f"올리기에 실패했고 저장소의 파일은 그대로입니다. 원인을 해결한 뒤 다시 실행해 주세요: {again}",
+            f"올리기에 실패했고 저장소의 파일은 그대로입니다. {cause_ko}원인을 해결한 뒤 다시 실행해 주세요: {again}",
         )
 
 
@@ -134,13 +135,6 @@ def push_adapter(
             return _push(api, folder, repo_id, ADAPTER_FILES, ADAPTER_REPLACES, private=private, revision=revision)
 
 
-def without_token(text: str) -> str:
-    """`text` with Hub tokens replaced by stars."""
-    token = get_token()
-    text = text.replace(token, "***") if token else text
-    return re.sub(r"hf_[A-Za-z0-9]{30,}", "***", re.sub(r"Bearer \S+", "Bearer ***", text))
-
-
 @contextmanager
 def _repeatable(
     folder: Path, repo_id: str, *, private: bool, revision: str | None, base: str | None = None
@@ -155,7 +149,8 @@ def _repeatable(
         options += ["--revision", revision] if revision else []
         again = shlex.join(["python", "publish.py", "push", str(folder), repo_id, *options])
         causes = "\n".join(dict.fromkeys(str(cause) for cause in (error, error.__cause__) if cause))
-        raise PushError(causes, repo_id=repo_id, again=again) from None
+        cause_ko = f"{error.message_ko} " if isinstance(error, CodedError) else ""
+        raise PushError(causes, repo_id=repo_id, again=again, cause_ko=cause_ko) from None
 
 
 def _logged_in(api: HfApi | None, repo_id: str) -> HfApi:

@@ -11,9 +11,10 @@ from .engine import Job
 from .engine_worker import Deliver, Fail, work
 
 
-def serve(connection: Connection, model: str, slots: int, max_context: int) -> None:
+def serve(connection: Connection, model: str, slots: int, max_context: int, *, trust_remote_code: bool = False) -> None:
     """The process's main function."""
-    work(connection, partial(TransformersWriter, model, slots=slots, max_context=max_context))
+    options = {"slots": slots, "max_context": max_context, "trust_remote_code": trust_remote_code}
+    work(connection, partial(TransformersWriter, model, **options))
 
 
 class TransformersWriter:
@@ -23,13 +24,14 @@ class TransformersWriter:
         model: Checkpoint or adapter, folder or Hub id.
         slots: Answers at the same time.
         max_context: Less where the model cannot see as many tokens.
+        trust_remote_code: See `load_captioner`.
 
     Raises:
-        OSError: If there is no such folder or repository.
+        ModelError: If there is no such folder or repository, or it cannot be loaded.
     """
 
-    def __init__(self, model: str, *, slots: int, max_context: int):
-        self._pipe, self._slots = load_captioner(model), slots
+    def __init__(self, model: str, *, slots: int, max_context: int, trust_remote_code: bool = False):
+        self._pipe, self._slots = load_captioner(model, trust_remote_code=trust_remote_code), slots
         processor: Any = self._pipe.processor  # typed as optional by transformers
         longest = getattr(self._pipe.model.config.text_config, "max_position_embeddings", None) or max_context
         self.tokenizer, self.generation_config = processor.tokenizer, self._pipe.model.generation_config

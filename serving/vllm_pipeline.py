@@ -21,12 +21,13 @@ class VllmPipeline:
         slots: Captions at the same time.
 
     Raises:
-        OSError: If there is no such folder or repository.
+        ModelError: If there is no such folder or repository, or it cannot be loaded.
         ValueError: If vLLM cannot serve it; the message says why.
     """
 
-    def __init__(self, model: str, *, slots: int):
-        self._writer = VllmWriter(model, slots=slots, max_context=MAX_CONTEXT)
+    def __init__(self, model: str, *, slots: int, trust_remote_code: bool = False):
+        self._writer = VllmWriter(model, slots=slots, max_context=MAX_CONTEXT, trust_remote_code=trust_remote_code)
+        self.max_context = self._writer.max_context
         self._written: SimpleQueue[tuple[str, list[int] | None]] = SimpleQueue()
         self._writer.start(self._take, lambda names, _: self._written.put((" ".join(names), None)))
         self.processor, self.revision = self._writer.processor, self._writer.revision

@@ -20,9 +20,8 @@ import torch
 from huggingface_hub import snapshot_download
 from transformers import GenerationConfig
 
-import modeling.auto_classes  # noqa: F401
+from modeling.checkpoint_loading import load_processor, loading
 from modeling.checkpoint_names import weights_revision
-from processing.processing_kocap import KoCapProcessor
 from processing.video_processing_kocap import ClipMetadata
 
 from .engine import Job
@@ -40,9 +39,10 @@ CPU_CACHE_GB = "2"
 MOST_BREAKDOWNS = 3  # that an answer may be part of without being the reason
 
 
-def serve(connection: Connection, model: str, slots: int, max_context: int) -> None:
+def serve(connection: Connection, model: str, slots: int, max_context: int, *, trust_remote_code: bool = False) -> None:
     """The process's main function."""
-    work(connection, partial(VllmWriter, model, slots=slots, max_context=max_context))
+    options = {"slots": slots, "max_context": max_context, "trust_remote_code": trust_remote_code}
+    work(connection, partial(VllmWriter, model, **options))
 
 
 class VllmWriter:
@@ -52,18 +52,20 @@ class VllmWriter:
         model: Checkpoint or LoRA adapter, folder or Hub id.
         slots: Answers at the same time.
         max_context: Less where the model cannot see as many tokens.
+        trust_remote_code: Of the processor; the model's code is always ours.
 
     Raises:
-        OSError: If there is no such folder or repository.
+        ModelError: If there is no such folder or repository, or it cannot be loaded.
         ValueError: If vLLM cannot serve it; the message says why.
     """
 
-    def __init__(self, model: str, *, slots: int, max_context: int):
-        base, adapter = _resolve(model)
+    def __init__(self, model: str, *, slots: int, max_context: int, trust_remote_code: bool = False):
+        with loading(model):
+            base, adapter = _resolve(model)
+        self.processor = load_processor(str(base), trust_remote_code=trust_remote_code)
         config = json.loads((base / "config.json").read_text(encoding="utf-8"))
         longest = config["text_config"].get("max_position_embeddings") or max_context
         self.max_context = min(max_context, longest)
-        self.processor = KoCapProcessor.from_pretrained(base)
         self.tokenizer = self.processor.tokenizer
         self.generation_config = GenerationConfig.from_pretrained(base)
         told = adapter or base

@@ -107,7 +107,7 @@ def refused(adapter: Path, api: HfApi, repo_id: str = ADAPTER, **kwargs) -> str:
         push_adapter(adapter, repo_id, api=api, **kwargs)
     message = f"{caught.value}\n{caught.value.message_ko}"
     assert CANARY not in message and repo_id in message
-    assert f"publish.py push {adapter} {repo_id}" in message and "다시 실행하세요" in message
+    assert f"publish.py push {adapter} {repo_id}" in message and "다시 실행해 주세요" in message
     return message
 
 

@@ -2,6 +2,7 @@
 
 import io
 import random
+import stat
 import zipfile
 from pathlib import Path
 
@@ -134,3 +135,50 @@ def test_what_is_there_is_not_extracted_again(tmp_path):
     extract_all(tmp_path / "in", tmp_path / "out")
     assert ((tmp_path / "out/a.mp4").stat().st_mtime_ns, (tmp_path / "out/a.mp4").stat().st_ino) == before
     assert names_in(tmp_path / "out") == ["a.mp4", "b.json"]
+
+
+def encrypted(raw: bytes) -> bytes:
+    """A zip whose members' headers say that they are encrypted."""
+    raw = bytearray(raw)
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = -1
+        while (at := raw.find(mark, at + 1)) >= 0:
+            raw[at + flags] |= 1
+    return bytes(raw)
+
+
+def test_an_encrypted_zip_is_told_as_such(tmp_path):
+    put(tmp_path / "in/x.zip", encrypted(zip_bytes({"a.json": LABEL})))
+    (rejection,) = extract_all(tmp_path / "in", tmp_path / "out")
+    assert "encrypted" in rejection.reason and "password" in rejection.reason
+    assert "Download" not in rejection.reason and names_in(tmp_path / "out") == []
+
+
+def test_links_in_a_zip_are_not_extracted(tmp_path):
+    link = zipfile.ZipInfo("a.mp4")
+    link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    put(tmp_path / "in/x.zip", b"")
+    with zipfile.ZipFile(tmp_path / "in/x.zip", "w") as file:
+        file.writestr(link, "/etc/passwd")
+        file.writestr("b.json", LABEL)
+    (rejection,) = extract_all(tmp_path / "in", tmp_path / "out")
+    assert "link" in rejection.reason and names_in(tmp_path / "out") == ["b.json"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_file_and_a_folder_of_one_name_cost_one_of_them(tmp_path, order):
+    members = [("a.json", LABEL), ("a.json/b.json", LABEL), ("c.json", LABEL)][::order]
+    put(tmp_path / "in/x.zip", zip_bytes(dict(members)))
+    (rejection,) = extract_all(tmp_path / "in", tmp_path / "out")
+    assert "same name" in rejection.reason
+    assert len(names_in(tmp_path / "out")) == 2 and "c.json" in names_in(tmp_path / "out")
+
+
+def test_names_as_long_as_a_disk_takes_them(tmp_path):
+    names = ["가" * 81 + "x" * (length - 248) + ".json" for length in (250, 253, 255)]
+    too_long = "나" * 84 + ".json"  # 257 bytes
+    put(tmp_path / "in/x.zip", zip_bytes(dict.fromkeys([*names, too_long], LABEL)))
+    (rejection,) = extract_all(tmp_path / "in", tmp_path / "out")
+    assert "255 bytes" in rejection.reason
+    assert names_in(tmp_path / "out") == sorted(names)
+    assert extract_all(tmp_path / "in", tmp_path / "out") == [rejection], "what is there is not extracted again"

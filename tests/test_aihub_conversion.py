@@ -1,5 +1,6 @@
 """An AI-Hub download to records."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -262,3 +263,20 @@ def test_settings_are_checked(tmp_path, change, reason):
     values = {"source": tmp_path, "output": tmp_path / "out", **change, **paths}
     with pytest.raises(ValueError, match=reason):
         AihubSettings(**values)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes FIFOs")
+def test_fifos_are_left_out_and_never_opened(tmp_path):
+    put_pair(tmp_path / "in", "1", 1)
+    for name in ("f.zip", "g.zip.part0", "train/labels/2.json", "train/videos/2.mp4"):
+        os.mkfifo(tmp_path / "in" / name)
+    assert run(tmp_path / "in", tmp_path / "out").counts["train"] == 1
+    assert [row["code"] for row in rejected(tmp_path / "out").values()] == ["E_NOT_FILE"] * 4
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_clips_with_the_longest_names_are_linked_and_copied(tmp_path, link):
+    name = "가" * 83 + "x"  # 254 bytes with .mp4, 255 with .json
+    put_pair(tmp_path / "in", name, 1)
+    assert run(tmp_path / "in", tmp_path / "out", link=link).counts["train"] == 1
+    assert ids(tmp_path / "out/train.jsonl") == [f"train/videos/{name}"]

@@ -147,7 +147,7 @@ def test_push_fails_readably_then_works_and_the_hub_serves_it(hub, tiny_checkpoi
     failed = publish("push", trained, REPO, environment=environment)
     assert failed.returncode == 1 and failed.stdout == ""
     assert "500" in failed.stderr and f"publish.py push {trained} {REPO}" in failed.stderr
-    assert "다시 실행하세요" in failed.stderr
+    assert "다시 실행해 주세요" in failed.stderr
     assert hub.token not in failed.stderr and "Traceback" not in failed.stderr
     assert set(hub.files(REPO)) == {".gitattributes"}
 

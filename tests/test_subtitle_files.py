@@ -52,3 +52,12 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     problem = SubtitleFiles(SubtitleKind.VTT, [str(video)]).write(line(video))
     assert problem.code == "E_SUBTITLES"
     assert "a.ko.vtt" in problem.message_ko
+
+
+def test_a_name_that_is_too_long_for_subtitles_costs_no_more_than_them(tmp_path):
+    video = tmp_path / ("가" * 83 + "x.mp4")  # 254 bytes; with .ko.srt 257
+    files = SubtitleFiles(SubtitleKind.SRT, [str(video)])
+    problem = files.write(line(video))
+    assert (problem.code, problem.severity) == ("E_SUBTITLES", "error") and "name too long" in str(problem)
+    again = SubtitleFiles(SubtitleKind.SRT, [str(video)])
+    assert [problem.code for problem in again.write_rest([line(video)])] == ["E_SUBTITLES"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from configuration.disk_writing import force_to_disk
 from corpus.report_pages import write_whole
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,9 @@ FILE_LIST = "complete.json"
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Write the list of a finished checkpoint's files and their sizes in bytes, at once or not at all."""
+    """Write the list of a finished checkpoint's files and their sizes in bytes, once all of them are on the disk."""
+    for path in _files(checkpoint):
+        force_to_disk(path)
     sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in _files(checkpoint)}
     write_whole(checkpoint / FILE_LIST, json.dumps(sizes, indent=1, sort_keys=True).encode())
 

@@ -14,6 +14,7 @@ from processing.video_errors_kocap import VideoError
 
 from .feature_shards import FeatureShards
 from .record_media import Source, prepare_source, read_source
+from .stop_signal import shield_workers
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +149,7 @@ def _read_ahead(sources: Sequence[Source], processor: KoCapProcessor, workers: i
     loader = DataLoader(
         _Readings(sources, processor), batch_size=None, num_workers=workers, collate_fn=_as_is, **options
     )
-    return iter(loader)
+    return iter(shield_workers(loader))
 
 
 def _as_is(reading: Any) -> Any:

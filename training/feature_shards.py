@@ -11,6 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from configuration.disk_writing import DiskError, finish_file, writing
+
 logger = logging.getLogger(__name__)
 
 STALE_S = 3600.0  # an unfinished file that nobody has touched for so long was left by a kill
@@ -27,7 +29,8 @@ class FeatureShards:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder, "vision features"):
+            folder.mkdir(parents=True, exist_ok=True)
         self._shards: dict[str, frozenset[str]] = {}  # file name -> tensors' names
         self._places: dict[str, str] = {}  # tensor's name -> file name
         self._handles, self._process = {}, os.getpid()
@@ -72,10 +75,13 @@ class FeatureShards:
         """Add a shard: written aside, forced to disk, and only then given its name."""
         name = f"{secrets.token_hex(8)}.safetensors"
         path, unfinished = self.folder / name, self.folder / f"{name}.part"
-        save_file(tensors, unfinished)
-        _force_to_disk(unfinished)
-        unfinished.replace(path)
-        _force_to_disk(self.folder)
+        try:
+            with writing(self.folder, "vision features", needed_bytes=sum(item.nbytes for item in tensors.values())):
+                save_file(tensors, unfinished)
+                finish_file(unfinished, path)
+        except DiskError:
+            unfinished.unlink(missing_ok=True)
+            raise
         self._learn(name, frozenset(tensors))
         return path
 
@@ -117,11 +123,3 @@ class FeatureShards:
                     path.unlink()
             except FileNotFoundError:
                 continue
-
-
-def _force_to_disk(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

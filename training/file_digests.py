@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from configuration.disk_writing import DiskError, writing
 from processing.video_limits_kocap import Limits
 from processing.video_opening_kocap import open_source
 
@@ -73,6 +74,8 @@ class FileDigests:
     def _try(self, path: str) -> None:
         try:
             self.digest(path)
+        except DiskError:
+            raise
         except (OSError, ValueError):
             return
 
@@ -86,12 +89,13 @@ class FileDigests:
     def _remember(self, path: str, size_bytes: int, mtime_ns: int, sha256: str) -> None:
         self._known[path] = (size_bytes, mtime_ns, sha256)
         row = {"path": path, "size_bytes": size_bytes, "mtime_ns": mtime_ns, "sha256": sha256}
-        self._memory.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self._memory, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(file, f"\n{json.dumps(row)}\n".encode())  # in front: ends a line that a kill left open
-        finally:
-            os.close(file)
+        with writing(self._memory, "digests"):
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(self._memory, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(file, f"\n{json.dumps(row)}\n".encode())  # in front: ends a line that a kill left open
+            finally:
+                os.close(file)
 
 
 def _state(status: os.stat_result) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from transformers import HfArgumentParser, TrainingArguments
 
 from configuration.coded_errors_kocap import CodedError
 from configuration.gpu_tiers import TIERS, GpuTier
+from configuration.script_endings import TRUST_HELP
 
 STAGES = ("align", "caption")
 NO_CACHE = "none"
@@ -67,6 +68,12 @@ class RunSettings:
     resume: str | None = field(default=None, metadata={"help": "auto, or a checkpoint's folder to go on from."})
     push: str | None = field(default=None, metadata={"help": "ORG/NAME of the adapter; its base is ORG/NAME-base."})
     private: bool = field(default=False, metadata={"help": "Push to private repositories."})
+    trust_remote_code: bool = field(
+        default=False,
+        metadata={
+            "help": f"{TRUST_HELP} / Let code from the repository of a model or backbone run, with all your rights."
+        },
+    )
     dry_run: bool = field(default=False, metadata={"help": "Print the plan and the memory it needs, and end."})
 
     def __post_init__(self) -> None:

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from accelerate import PartialState
-from transformers import AutoConfig, TrainingArguments
+from transformers import TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-import modeling.auto_classes  # noqa: F401
 from configuration.backbone_licenses import describe_license
 from configuration.memory_plan import describe
 from corpus.report_pages import write_whole
+from modeling.checkpoint_loading import load_config
 
 from .adapters import QUANTISED_KINDS
 from .base_checkpoint import assemble, copy_checkpoint
@@ -24,7 +24,7 @@ FINISHED_FILE = "finished.json"
 def describe_run(settings: RunSettings, arguments: Sequence[TrainingArguments]) -> str:
     """What the run will do and the memory it needs, in Korean."""
     tier, last = settings.tier, arguments[-1]
-    config = AutoConfig.from_pretrained(settings.model) if settings.model else None
+    config = load_config(settings.model, trust_remote_code=settings.trust_remote_code) if settings.model else None
     plan = tier.plan(
         config,
         kind=settings.kind,
@@ -67,7 +67,7 @@ def find_base(settings: RunSettings) -> str:
 
     Raises:
         SettingsError: If `caption` alone is wanted and there is nothing to caption with.
-        OSError: If a backbone or a checkpoint cannot be found.
+        ModelError: If a backbone or a checkpoint cannot be found or loaded.
     """
     folder = Path(settings.output) / "base"
     if "align" not in settings.stages:
@@ -84,7 +84,8 @@ def find_base(settings: RunSettings) -> str:
         if settings.model:
             return str(copy_checkpoint(settings.model, folder))
         vision, text = settings.backbones
-        return str(assemble(vision, text, folder, tier=settings.tier, num_frames=settings.num_frames))
+        options = {"num_frames": settings.num_frames, "trust_remote_code": settings.trust_remote_code}
+        return str(assemble(vision, text, folder, tier=settings.tier, **options))
 
 
 def find_checkpoint(settings: RunSettings, stage_folder: Path) -> Path | None:

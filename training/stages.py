@@ -17,13 +17,14 @@ from accelerate import PartialState
 from accelerate.utils import gather_object, release_memory
 from accelerate.utils.memory import should_reduce_batch_size
 from tqdm import tqdm
-from transformers import AutoProcessor, TrainingArguments
+from transformers import TrainingArguments
 from transformers.integrations import unset_hf_deepspeed_config
 
-import modeling.auto_classes  # noqa: F401
+from configuration.disk_writing import writing
 from configuration.gpu_tiers import CAPTION_TOKENS
 from configuration.memory_plan import GIB
 from corpus.records import Record
+from modeling.checkpoint_loading import load_model, load_processor
 from modeling.modeling_kocap import KoCapForConditionalGeneration
 
 from .adapters import add_adapter, count_trainable, freeze_for, quantization_config
@@ -133,7 +134,7 @@ def _train(
     torch.manual_seed(arguments.seed)  # adapters begin at random
     reset_peak_memory()
     model = load_base(base, settings, arguments)
-    processor = AutoProcessor.from_pretrained(base)
+    processor = load_processor(base, trust_remote_code=settings.trust_remote_code)
     if settings.num_frames:
         processor.video_processor.num_frames = settings.num_frames
     cache, problems = _fill_cache(settings, model, processor, [*data.train, *data.held_out], tower)
@@ -196,9 +197,9 @@ def load_base(base: str, settings: RunSettings, arguments: TrainingArguments) ->
     quantised = quantization_config(settings.kind, dtype)
     device = {"": PartialState().local_process_index} if quantised and torch.cuda.is_available() else None
     unset_hf_deepspeed_config()  # ZeRO-3 would share weights out at once; features are computed by a whole tower
-    model: Any = KoCapForConditionalGeneration.from_pretrained(
-        base, dtype=dtype, quantization_config=quantised, device_map=device
-    )
+    options = {"dtype": dtype, "quantization_config": quantised, "device_map": device}
+    trust = settings.trust_remote_code
+    model = load_model(base, model_class=KoCapForConditionalGeneration, trust_remote_code=trust, **options)
     if arguments.deepspeed_plugin:
         arguments.deepspeed_plugin.set_deepspeed_weakref()
     if not torch.cuda.is_available():
@@ -246,7 +247,16 @@ def _add_watch(settings, stage, trainer, processor, held_out: RecordClips, colla
 
 
 def _keep(settings: RunSettings, stage: str, base: str, trainer: KoCapTrainer, processor) -> Path:
-    """Write what a finished stage has made where the next one, or the user, finds it."""
+    """Write what a finished stage has made where the next one, or the user, finds it.
+
+    Raises:
+        DiskError: If it does not fit; the stage's last checkpoint goes on to here again.
+    """
+    with writing(settings.output, f"what stage {stage} has made"):
+        return _write_result(settings, stage, base, trainer, processor)
+
+
+def _write_result(settings: RunSettings, stage: str, base: str, trainer: KoCapTrainer, processor) -> Path:
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     state_dict = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.args.world_size > 1 else None
     if stage == "align":

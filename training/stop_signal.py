@@ -1,4 +1,4 @@
-"""SIGTERM, as of a machine that is taken away, ends a run after the same step in all its processes, with a checkpoint.
+"""SIGTERM and Ctrl-C end a run after the same step in all its processes, with a checkpoint; Ctrl-C again at once.
 
 transformers' own handler (`enable_jit_checkpoint`) asks each process alone: one that hears of it a step before the
 others waits in the checkpoint while they wait in the next step. And where every process gets the signal, as from a
@@ -25,19 +25,22 @@ class StopTogether(TrainerCallback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take SIGTERM for a wish, in the main thread, until training has ended."""
-        before = signal.signal(signal.SIGTERM, self._hear)
+        """Take SIGTERM and the first SIGINT for a wish, in the main thread, until training has ended."""
+        before = {number: signal.signal(number, self._hear) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def on_step_end(self, args, state, control, **kwargs):
         if any(gather_object([self._told])):
             control.should_save = control.should_training_stop = True
 
-    def _hear(self, *_) -> None:
+    def _hear(self, number: int, _) -> None:
         self._told = True
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def shield_workers(loader: DataLoader) -> DataLoader:
@@ -48,7 +51,8 @@ def shield_workers(loader: DataLoader) -> DataLoader:
 
 
 def _obey_parent(start: Callable[[int], None] | None, worker: int) -> None:
-    """In a worker: SIGTERM counts if the parent sends it, as at its own end."""
+    """In a worker: SIGTERM counts if the parent sends it, as at its own end; Ctrl-C is for the parent to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # macOS has none
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=_wait_for_parent, args=(os.getppid(),), daemon=True).start()

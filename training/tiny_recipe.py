@@ -16,18 +16,14 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_model, save_model
-from transformers import (
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    HfArgumentParser,
-    TrainingArguments,
-    set_seed,
-)
+from safetensors.torch import load_model as load_weights
+from safetensors.torch import save_model
+from transformers import HfArgumentParser, TrainingArguments, set_seed
 
-import modeling.auto_classes  # noqa: F401
+from configuration.disk_writing import writing
 from corpus.scene_values import Place
 from corpus.scenes import sample_scene, scene_seeds
+from modeling.checkpoint_loading import load_model, load_processor
 from processing.vision_tokens_kocap import CAPTION_PROMPT, SYSTEM_PROMPT
 
 from .collator import CaptionCollator
@@ -118,12 +114,11 @@ def read_recipe(flags: Sequence[str], *, from_nothing: bool) -> TinyRecipe:
     return recipe
 
 
-def start(run: TinyRecipe, model: str | None):
+def start(run: TinyRecipe, model: str | None, *, trust_remote_code: bool = False):
     """A model and its processor: a checkpoint's, or fresh ones with a tokenizer learned from captions."""
     if model:
-        return AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32), AutoProcessor.from_pretrained(
-            model
-        )
+        trust = {"trust_remote_code": trust_remote_code}
+        return load_model(model, dtype=torch.float32, **trust), load_processor(model, **trust)
     scenes = [sample_scene(seed) for seed in run.scenes(run.first_seed, 5_000)]
     texts = [write(scene) for scene in scenes for write in ANSWERS.values()]
     return build_tiny(train_tokenizer([*texts, *[*ANSWERS, SYSTEM_PROMPT] * 1_000]))
@@ -166,7 +161,7 @@ def make_tiny(settings: RunSettings, flags: Sequence[str]) -> bool:
     run = read_recipe(flags, from_nothing=settings.model is None)
     logging.getLogger(__package__).setLevel(logging.INFO)
     set_seed(run.seed)
-    model, processor = start(run, settings.model)
+    model, processor = start(run, settings.model, trust_remote_code=settings.trust_remote_code)
     if not torch.cuda.is_available():
         model.set_attn_implementation("eager")  # SDPA's backward is slow on CPUs: 1.75 s a step against 1.03 s
     output = Path(settings.output)
@@ -180,13 +175,15 @@ def make_tiny(settings: RunSettings, flags: Sequence[str]) -> bool:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             if trainer.state.global_step < trainer.state.max_steps:
                 return False
-            save_model(model, str(folder / WEIGHTS))
+            with writing(folder, "the model's weights", needed_bytes=model.get_memory_footprint()):
+                save_model(model, str(folder / WEIGHTS))
             mark_finished(folder, {"log": trainer.state.log_history})
-        load_model(model, folder / WEIGHTS)
+        load_weights(model, folder / WEIGHTS)
         done = history[-1]["step"] if history else 0
         history += [entry | {"step": done + entry["step"]} for entry in read_finished(folder)["log"]]
-    model.to(torch.bfloat16).save_pretrained(output)
-    processor.save_pretrained(output)
+    with writing(output, "the model", needed_bytes=model.get_memory_footprint() // 2):
+        model.to(torch.bfloat16).save_pretrained(output)
+        processor.save_pretrained(output)
     plot_run(history, output / "training.png")
     logger.info("saved %s: %.2f M parameters", output, sum(p.numel() for p in model.parameters()) / 1e6)
     return True

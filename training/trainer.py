@@ -1,6 +1,7 @@
 """transformers' Trainer with what a long run needs: it stops at NaN, counts bad samples and saves what was trained."""
 
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from configuration.coded_errors_kocap import CodedError
+from configuration.disk_writing import DiskError, writing
 
-from .checkpoints import mark_complete
+from .checkpoints import mark_complete, missing_files
 from .collator import IGNORED
 from .stop_signal import StopTogether, shield_workers
 
@@ -115,10 +117,17 @@ class CarefulTrainer(Trainer):
             raise ValueError(f"the checkpoint lacks {len(lost)} of the weights to train, among them {lost[0]}.")
 
     def _save_checkpoint(self, model, trial) -> None:
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()  # what other processes write, as their random states, belongs to it
-        if self.args.should_save:
-            mark_complete(Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+        folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        try:
+            with writing(folder.parent, "a checkpoint"):
+                super()._save_checkpoint(model, trial)
+                self.accelerator.wait_for_everyone()  # what others write, as their random states, belongs to it
+                if self.args.should_save:
+                    mark_complete(folder)
+        except DiskError:
+            if missing_files(folder):
+                shutil.rmtree(folder, ignore_errors=True)  # half a checkpoint is of no use and fills the disk
+            raise
 
 
 class KoCapTrainer(CarefulTrainer):
