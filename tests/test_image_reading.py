@@ -1,6 +1,7 @@
 """Images upright, in RGB, small, and refused with a code where they cannot be used; here or in a process of its own."""
 
 import io
+import struct
 import sys
 
 import numpy as np
@@ -142,22 +143,24 @@ def test_of_a_moving_picture_the_first_frame_is_read(format):
     assert np.array_equal(read_image(moving), read_image(encoded(format, frames[0], **options)))
 
 
-def test_damaged_exif_turns_nothing():
-    whole = encoded("JPEG", PHOTO, exif=turned())
-    at = whole.index(b"Exif") + 6
+def test_damaged_exif_costs_no_picture():
     generator = np.random.default_rng(0)
-    for _ in range(300):
-        damaged = bytearray(whole)
-        for place in generator.integers(at, at + len(turned()) - 6, 3):
-            damaged[place] = generator.integers(0, 256)
-        assert sorted(read_image(bytes(damaged)).shape) == [3, 300, 400]
-    for cut in range(6, len(turned())):  # a header whose tags end in the middle: `struct.error`
-        content = encoded("JPEG", PHOTO, exif=turned()[:cut])
-        assert sorted(read_image(content).shape) == [3, 300, 400]
+    refused = 0
+    for number in range(600):
+        content = encoded(("JPEG", "PNG", "WEBP")[number % 3], exif=damaged_exif(generator))
+        try:
+            assert sorted(read_image(content).shape) == sorted(UPRIGHT.shape)
+        except VideoError:  # Pillow does not even open one in a thousand
+            refused += 1
+    assert refused < 6
 
 
-def turned() -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    exif[0x8298] = "somebody"
-    return exif.tobytes()
+def damaged_exif(generator: np.random.Generator) -> bytes:
+    """A picture lies on its side, says the first tag; the others are of wrong types and point anywhere."""
+    tags = [struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)]
+    for _ in range(generator.integers(1, 6)):
+        tag, place = generator.choice([0x0112, 0x8769, 0x8825, 0xA005, 0x8298, 0x011A, 0x0128]), [6, 8, 20, 0xFFFFFFFF]
+        tags.append(
+            struct.pack("<HHII", tag, generator.integers(1, 14), generator.integers(0, 4), generator.choice(place))
+        )
+    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + b"".join(tags) + generator.bytes(44)
