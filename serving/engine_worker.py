@@ -1,10 +1,10 @@
 """The process that holds the model: takes jobs from a pipe, sends texts back as they grow.
 
 It is a process of its own so that its death, by the kernel's hand or a bug's, costs the gateway no more than an error.
-Messages are tuples. `("write", number, Job)`, `("cancel", number)` and `("ping", number)`, which `("pong", number)` answers
-at once, come in. `("ready", revision)`, `("failed", CodedError)`, `("piece", number, text)`, `("ending", number, Ending)`,
-`("error", number, code, message)` and, before the process ends because the model works no more, `("broken", numbers)` go
-out.
+Messages are tuples. In come `("write", number, Job)`, `("cancel", number)` and `("ping", number)`, which is answered by
+`("pong", number)` at once. Out go `("ready", revision)`, `("failed", CodedError)`, `("piece", number, text)`,
+`("ending", number, Ending)`, `("error", number, code, message)` and, before the process ends because the model works
+no more, `("broken", numbers)`.
 """
 
 import logging
