@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils.memory import should_reduce_batch_size
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import cached_file, find_adapter_config_file
 
@@ -46,9 +47,9 @@ def loading(model: str | Path, *, is_backbone: bool = False) -> Iterator[None]:
         )
     try:
         yield
-    except CodedError:
-        raise
     except Exception as error:  # of five libraries, each with errors of its own for a damaged file
+        if isinstance(error, CodedError | MemoryError) or should_reduce_batch_size(error):
+            raise  # a smaller batch, or another machine, may help
         raise _explain(model, error) from error
 
 

@@ -13,6 +13,8 @@ SCRIPTS = {"caption": 2, "serve": 2, "app": 1, "score": 1, "train": 1, "publish"
 FOUND_LATE = ("weights: some missing", "template: bad", "tokenizer: no vision tokens")
 NOT_TRIED = dict.fromkeys(("serve", "app", "publish"), FOUND_LATE)
 
+TRUSTING = ("caption", "serve", "score", "train")  # by a flag; app by its environment
+
 pytestmark = pytest.mark.slow
 
 
@@ -33,7 +35,7 @@ def name_of(kind: str) -> str:
     return kind.replace(": ", "-").replace(" ", "-")
 
 
-def command(script: str, model: Path, out: Path) -> dict:
+def command(script: str, model: Path, out: Path, *, trusted: bool = False) -> dict:
     clip, records = model.parent / "0.mp4", model.parent / "records.jsonl"
     arguments = {
         "caption": [clip, "--model", model],
@@ -43,8 +45,9 @@ def command(script: str, model: Path, out: Path) -> dict:
         "train": ["--model", model, "--data", records, "--output", out],
         "publish": ["bundle", model, out],
     }
-    env = {"KOCAP_MODEL": str(model), "GRADIO_ANALYTICS_ENABLED": "False"}
-    return {"argv": [f"{script}.py", *map(str, arguments[script])], "env": env}
+    env = {"KOCAP_MODEL": str(model), "KOCAP_TRUST_REMOTE_CODE": str(int(trusted))}
+    flags = ["--trust-remote-code"] if trusted and script in TRUSTING else []
+    return {"argv": [f"{script}.py", *map(str, arguments[script]), *flags], "env": env}
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +81,14 @@ def test_code_of_strangers_never_runs_unasked(script, done, room):
         assert "traceback" not in said.lower(), where
         assert code == SCRIPTS[script], where
         assert "E_REMOTE_CODE" in said and "--trust-remote-code" in said and "믿을 수 있을 때만" in said, where
+
+
+def test_code_of_strangers_runs_where_it_was_asked_for(tiny_checkpoint, room):
+    scripts = (*TRUSTING, "app")
+    jobs = []
+    for script in scripts:
+        folder = strangers(tiny_checkpoint, "processor", room / f"trusted-{script}", room / f"ran-{script}")
+        jobs.append(command(script, folder, room / f"out-trusted-{script}", trusted=True))
+    for script, (code, said) in zip(scripts, run_scripts(jobs), strict=True):
+        assert (room / f"ran-{script}").exists(), f"{script}: {said}"
+        assert code == SCRIPTS[script] and "E_MODEL" in said, "it holds no processor"
