@@ -232,9 +232,9 @@ class _Open:
         """
         if not finished:
             text = text.rstrip(HALF_A_CHARACTER)
-        found = [place for stop in self._stops if (place := text.find(stop, len(self._sent))) >= 0]
-        if found:
-            self.stopped, text = True, text[: min(found)]
+        found = [(place + len(stop), place) for stop in self._stops if (place := text.find(stop, len(self._sent))) >= 0]
+        if found:  # the one that is complete first, however the text grows
+            self.stopped, text = True, text[: min(found)[1]]
         elif not finished:
             text = text[: len(text) - max((_begun(stop, text) for stop in self._stops), default=0)]
         if not text.startswith(self._sent):

@@ -6,6 +6,7 @@ from huggingface_hub import ModelCard
 from configuration.backbone_licenses import DINOV3, LICENSES, combined_license
 from configuration.backbone_shapes import list_backbones
 from configuration.gpu_tiers import TIERS
+from modeling.checkpoint_faults import ModelError
 from serving.model_card import RunFacts, card_license, write_card
 from train import main
 
@@ -60,7 +61,7 @@ def test_a_run_says_so_before_it_stops_for_want_of_the_backbone(tmp_path, capsys
     messages = '[{"role": "user", "content": "<video>?"}, {"role": "assistant", "content": "파도가 칩니다."}]'
     lines = [f'{{"id": "{n}", "video": "{n}.mp4", "messages": {messages}}}\n' for n in range(4)]
     records.write_text("".join(lines), encoding="utf-8")
-    with pytest.raises(OSError):
+    with pytest.raises(ModelError):
         main(["--preset", "a100", "--data", str(records), "--output", str(tmp_path / "out")])
     assert "약관에 동의" in capsys.readouterr().out
 

@@ -168,10 +168,10 @@ def test_an_answer_ends_before_the_first_text_that_ends_it_however_it_grows(whol
             break
     else:
         pieces += growing.grow(whole, finished=True)
-    places = [whole.find(stop) for stop in stops if stop in whole[: len(whole)]]
-    # The earliest in the part that was there when it ended: nothing of a text that ends the answer is ever sent.
-    assert growing.stopped == bool(places)
-    assert pieces == (whole[: min(places)] if places else whole)
+    ends = [(whole.find(stop) + len(stop), whole.find(stop)) for stop in stops if stop in whole]
+    # The one that is complete first: nothing of a text that ends the answer is ever sent.
+    assert growing.stopped == bool(ends)
+    assert pieces == (whole[: min(ends)[1]] if ends else whole)
 
 
 def test_a_stop_text_ends_the_answer():
