@@ -188,13 +188,15 @@ class RunDecoder:
 
     def _seek(self, place: int, wanted_s: np.ndarray | None) -> Iterator[av.packet.Packet]:
         """Packets from a keyframe on that is not shown after the first wanted time."""
-        keyframes_s = self.index.shown_s[self.index.keyframes]
+        listed = self.index.sought_s is not None
+        sought_s = self.index.sought_s if listed else self.index.shown_s
+        keyframes_s = sought_s[self.index.keyframes]
         for back in (place, place - 1, place - 2, 0):
             if back < 0:
                 continue
-            until_s = keyframes_s[back + 1] if back + 1 < len(keyframes_s) else self.index.shown_s[-1]
+            until_s = keyframes_s[back + 1] if back + 1 < len(keyframes_s) else sought_s[-1]
             inside_s = (keyframes_s[back] + max(until_s, keyframes_s[back])) / 2
-            if wanted_s is not None and back == place:
+            if wanted_s is not None and back == place and not listed:  # there may be keyframes that the index lacks
                 inside_s = max(keyframes_s[back], min(inside_s, wanted_s[0]))
             try:
                 if self.index.offsets is None:

@@ -75,9 +75,9 @@ class PlannedReader:
         self._promised_s = promised_end(container, self.stream)
         source = packets(container, self.stream, opener.deadline)
         peeked, self._origin_s, delay_s = _peek(source, float(self.stream.time_base or 1))
-        index = index_samples(container, self.stream, delay_s=delay_s, file_bytes=opener.num_bytes)
+        index = index_samples(container, self.stream, opener.deadline, delay_s=delay_s, file_bytes=opener.num_bytes)
         index = index or index_cues(container, self.stream, opener.deadline)
-        if index is None and container.format.name.startswith("matroska"):  # looking for cues has led elsewhere
+        if index is None and container.format.name.startswith(("mov", "matroska")):  # looking at the end led there
             index = _scan(opener, quick=True)
         if index is None and container.format.name == "avi":
             raise LostError  # without its index FFmpeg takes every packet for a keyframe
@@ -174,7 +174,7 @@ class PlannedReader:
 
     def warnings(self) -> list[VideoWarning]:
         """What was odd so far."""
-        return [*self._tally.warnings(), *_cut_short(self._promised_s, self._end_s)]
+        return [*self._tally.warnings(), *_cut_short(self._promised_s, self._origin_s, self._end_s)]
 
 
 class InOrderReader:
@@ -232,7 +232,8 @@ class InOrderReader:
     def warnings(self) -> list[VideoWarning]:
         """What was odd so far."""
         odd = [*self._tally.warnings(), *self._decoder.warnings()]
-        return odd if self._index.end_s is None else [*odd, *_cut_short(self._promised_s, self._index.end_s)]
+        end_s = self._index.end_s
+        return odd if end_s is None else [*odd, *_cut_short(self._promised_s, self._decoder.start_s, end_s)]
 
 
 def _most_decoders(picture_bytes: int, held: int) -> int:
@@ -284,9 +285,10 @@ _NO_INDEX = VideoWarning(
 )
 
 
-def _cut_short(promised_s: float | None, end_s: float) -> list[VideoWarning]:
-    if promised_s is None or promised_s - end_s <= max(0.25, SHORTFALL * promised_s):
+def _cut_short(promised_s: float | None, start_s: float, end_s: float) -> list[VideoWarning]:
+    if promised_s is None or promised_s - end_s <= max(0.25, SHORTFALL * (promised_s - start_s)):
         return []
+    promised_s, end_s = promised_s - start_s, end_s - start_s
     return [
         VideoWarning(
             "W_CUT_SHORT",
