@@ -189,7 +189,7 @@ class RunDecoder:
     def _seek(self, place: int, wanted_s: np.ndarray | None) -> Iterator[av.packet.Packet]:
         """Packets from a keyframe on that is not shown after the first wanted time."""
         listed = self.index.sought_s is not None
-        sought_s = self.index.sought_s if listed else self.index.shown_s
+        sought_s = self.index.shown_s if self.index.sought_s is None else self.index.sought_s
         keyframes_s = sought_s[self.index.keyframes]
         for back in (place, place - 1, place - 2, 0):
             if back < 0:

@@ -169,7 +169,7 @@ def index_samples(
     if not shown:
         return None
     decoded_s, final = table[:, 0] * tick_s, max(shown, key=lambda packet: packet.pts)
-    last_s = final.pts * tick_s
+    last_s = (final.pts or 0) * tick_s
     fact_s = last_s + _length_s(final, tick_s, step_s, is_last=final is shown[-1])
     latest_s = max(fact_s, decoded_s[last] + delay_s + _length_s(shown[-1], tick_s, step_s))
     if promised_s - latest_s > max(1.0, 2 * step_s):
