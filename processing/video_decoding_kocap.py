@@ -13,13 +13,21 @@ import av.video.frame
 import av.video.stream
 import numpy as np
 
-from .video_errors_kocap import VideoCorruptError, VideoError, VideoTooLargeError, VideoWarning
+from .video_errors_kocap import (
+    VideoCorruptError,
+    VideoError,
+    VideoTooLargeError,
+    VideoWarning,
+    is_out_of_resources,
+)
 from .video_index_kocap import SAME_TIME_S, Clock, Index, Run, choose_packets, frame_rate, packets
 from .video_limits_kocap import Deadline
+from .video_threads_kocap import fits
 
 TimedFrame = tuple[float, av.video.frame.VideoFrame]  # seconds, frame
 
 MAX_FAILED_PACKETS = 1000
+SPARE_PICTURES = 2  # where fewer fit into what is left of the address space, failures are its fault
 PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
 
 
@@ -36,11 +44,18 @@ class Tally:
         self.failures: list[Exception] = []
 
     def decode(self, stream: av.video.stream.VideoStream, packet: av.packet.Packet | None) -> list:
-        """Frames that come out when a packet goes in; None drains the decoder. What fails is counted."""
+        """Frames that come out when a packet goes in; None drains the decoder. What fails is counted.
+
+        Raises:
+            MemoryError: If memory or threads ran out, which says nothing about the video.
+        """
         try:
             self.num_fed += packet is not None
             frames = stream.decode(packet)
         except av.error.FFmpegError as error:
+            context = stream.codec_context
+            if is_out_of_resources(error) or not fits(SPARE_PICTURES * context.width * context.height * 3 // 2):
+                raise MemoryError(str(error)) from error  # many decoders call what they found no memory for invalid
             self.failures.append(error)
             return []
         self.num_decoded += len(frames)

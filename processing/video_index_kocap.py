@@ -54,6 +54,8 @@ def packets(
                 failed = 0
                 yield packet
             return
+        except av.error.MemoryError:
+            raise
         except av.error.FFmpegError:
             failed += 1
 
@@ -168,7 +170,7 @@ def index_samples(
     shown = [packet for packet in tail if not packet.is_discard]
     if not shown:
         return None
-    decoded_s, final = table[:, 0] * tick_s, max(shown, key=lambda packet: packet.pts)
+    decoded_s, final = table[:, 0] * tick_s, max(shown, key=lambda packet: packet.pts or 0)
     last_s = (final.pts or 0) * tick_s
     fact_s = last_s + _length_s(final, tick_s, step_s, is_last=final is shown[-1])
     latest_s = max(fact_s, decoded_s[last] + delay_s + _length_s(shown[-1], tick_s, step_s))
@@ -177,7 +179,7 @@ def index_samples(
     end_s = min(promised_s, latest_s) if promised_s > last_s else fact_s
     reordered = int(np.searchsorted(decoded_s, decoded_s[0] + delay_s - SAME_TIME_S))
     shown_s = np.concatenate([decoded_s[reordered:], decoded_s[len(decoded_s) - reordered :] + delay_s])
-    shown_s[last + 1 - len(tail) : last + 1] = sorted(packet.pts * tick_s for packet in tail)
+    shown_s[last + 1 - len(tail) : last + 1] = sorted((packet.pts or 0) * tick_s for packet in tail)
     shown_s = np.maximum.accumulate(shown_s)[:count]
     keyframes = np.flatnonzero(table[:count, 1])
     return Index(shown_s, keyframes, float(end_s), count, sought_s=decoded_s[:count] + delay_s)

@@ -33,7 +33,7 @@ from numpy.typing import ArrayLike
 
 from .fork_server_kocap import NOT_STARTED, Child, ForkServer, ServerGoneError, give_up_rights
 from .frame_sampling_kocap import Sampling
-from .video_errors_kocap import DecoderCrashedError, VideoError, VideoTimeoutError, VideoWarning
+from .video_errors_kocap import DecoderCrashedError, VideoError, VideoResourcesError, VideoTimeoutError, VideoWarning
 from .video_limits_kocap import Limits
 from .video_opening_kocap import VideoSource, open_source, source_name
 from .video_readers_kocap import Mode
@@ -69,7 +69,8 @@ def read_frames_isolated(
         memory_bytes: Address space of the process, 0.3 GB of it for Python and FFmpeg. Without effect on macOS.
         cpu_s: Processor time of the process, over all its threads.
     Raises:
-        VideoError: As `read_frames`; `DecoderCrashedError` if the process died, or ran into `memory_bytes` or `cpu_s`;
+        VideoError: As `read_frames`; `DecoderCrashedError` if the process died, or ran into `cpu_s`;
+            `VideoResourcesError` if it ran into `memory_bytes`, or the machine has no memory or process for it;
             `VideoTimeoutError` a second after `limits.max_seconds` at the latest.
         ValueError: As `read_frames`.
         NotImplementedError: On systems without fork.
@@ -88,7 +89,7 @@ def read_frames_isolated(
             with contextlib.suppress(ServerGoneError), _server.child(file.fileno()) as child:
                 conversation = _Conversation(child, source_name(source), request)
                 return conversation.frames(times_s if callable(times_s) else None)
-    raise DecoderCrashedError(
+    raise VideoResourcesError(
         f"{source_name(source)}: the server that starts decoding processes died twice. Is the machine out of memory?"
     )
 
@@ -199,14 +200,19 @@ class _Conversation:
         code = self._child.exit_code()
         if code == -signal.SIGALRM:
             return self._timeout()
+        message_ko = None
         if code == -signal.SIGXCPU:
             how = f"took more than {self._request['cpu_s']:g} s of processor time; re-encode it, or raise cpu_s."
+            message_ko = VideoTimeoutError.message_ko  # nothing says that the file is damaged
         elif code == NOT_STARTED:
-            how = "could not be started; the machine has too many processes or too little memory. Try again later."
+            return VideoResourcesError(
+                f"{self._name}: the process that decodes it could not be started; the machine has too many processes or"
+                " too little memory. Try again later."
+            )
         else:
             how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
             how += "; the file may be damaged. Re-encode it, or raise memory_bytes if it is large."
-        return DecoderCrashedError(f"{self._name}: the process that decodes it {how}")
+        return DecoderCrashedError(f"{self._name}: the process that decodes it {how}", message_ko)
 
 
 def _subclasses(kind: type[VideoError]) -> Iterator[type[VideoError]]:
@@ -260,7 +266,7 @@ def work(data: socket.socket, file: io.FileIO) -> None:
         message = (
             f"{CHILD_SOURCE_NAME} needs over {memory_bytes >> 20} MB. Re-encode it smaller, or raise memory_bytes."
         )
-        _send_json(data, {"code": DecoderCrashedError.code, "message": message})
+        _send_json(data, {"code": VideoResourcesError.code, "message": message})
     except Exception as error:
         mistake = type(error).__name__ if type(error) in MISTAKES.values() else None
         message = str(error) if mistake else f"{CHILD_SOURCE_NAME}: reading it failed with {error!r}. Re-encode it."

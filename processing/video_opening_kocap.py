@@ -36,6 +36,7 @@ from .video_errors_kocap import (
     VideoTruncatedError,
 )
 from .video_limits_kocap import Deadline, Limits
+from .video_threads_kocap import CORES, MAX_THREADS, decoding_threads
 
 VideoSource = str | os.PathLike | bytes | bytearray | BinaryIO
 
@@ -185,6 +186,8 @@ def open_container(
             buffer_size=1 << 17,
             io_open=_refuse_to_open,
         )
+    except av.error.MemoryError:
+        raise
     except av.error.FFmpegError as error:
         raise _why_not(file, name) from error
     if container.format.name == "avi":  # stores no PTS; those PyAV has FFmpeg make up are wrong for H.264 with B-frames
@@ -218,12 +221,12 @@ def _why_not(file: io.RawIOBase | BinaryIO, name: str) -> VideoError:
 
 
 def find_video_stream(
-    container: av.container.InputContainer, name: str, limits: Limits, *, threads: int = 0
+    container: av.container.InputContainer, name: str, limits: Limits, *, most_threads: int
 ) -> av.video.stream.VideoStream:
     """The stream a player would show, ready to decode; cover pictures do not count.
 
     Args:
-        threads: For decoding; 0 takes as many as there are cores.
+        most_threads: For decoding; a large picture takes fewer of them.
     Raises:
         VideoError: If there is none, no decoder for it that may be used, or its frames are too large.
     """
@@ -240,10 +243,10 @@ def find_video_stream(
     codec = stream.codec_context.codec.name
     if codec not in VIDEO_CODECS.split(","):
         raise VideoCodecError(f"{name}: its codec {codec!r} is not one of those allowed. Re-encode it as H.264.")
-    check_pixels(stream.codec_context.width, stream.codec_context.height, name, limits)
+    pixels = check_pixels(stream.codec_context.width, stream.codec_context.height, name, limits)
     # With frame threads FFmpeg 5 to 8 decodes Theora wrongly after a repeated frame (opencv's ocean.ogv).
     stream.thread_type = "SLICE" if codec in ("theora", "vp3") else "AUTO"
-    stream.codec_context.thread_count = threads
+    stream.codec_context.thread_count = decoding_threads(pixels * 3 // 2, most=most_threads)
     stream.codec_context.options = _decoder_options(limits)  # on the container alone it does nothing for decoding
     return stream
 
@@ -253,13 +256,14 @@ def _decoder_options(limits: Limits) -> dict[str, str]:
     return {"max_pixels": str(limits.max_pixels * 9 // 8 + (1 << 16)), "codec_whitelist": VIDEO_CODECS}
 
 
-def check_pixels(width: int, height: int, name: str, limits: Limits) -> None:
-    """Raise `VideoTooLargeError` if a frame of this size is over the limit."""
+def check_pixels(width: int, height: int, name: str, limits: Limits) -> int:
+    """Pixels of a frame of this size; raises `VideoTooLargeError` if they are over the limit."""
     if width * height > limits.max_pixels:
         raise VideoTooLargeError(
             f"{name}: frame is {width}x{height} = {width * height / 1e6:.1f} MP; the limit is"
             f" {limits.max_pixels / 1e6:.1f}. Re-encode it smaller, or raise max_pixels."
         )
+    return width * height
 
 
 class Opener:
@@ -270,11 +274,13 @@ class Opener:
     Attributes:
         name, limits, deadline: Of the video. The clock runs from here.
         num_bytes: Length of the file.
+        most_threads: For all decoders of the video.
     """
 
     def __init__(self, file: BinaryIO, name: str, limits: Limits):
         self.name, self.limits, self.deadline = name, limits, Deadline(limits.max_seconds, name)
         self.num_bytes = file.seek(0, os.SEEK_END)
+        self.most_threads = min(CORES, MAX_THREADS)
         self._file, self._lock = file, threading.Lock()
         self._containers: list[av.container.InputContainer] = []
 
@@ -282,14 +288,25 @@ class Opener:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for container in self._containers:
-            container.close()
+        self.close()
+
+    def close(self) -> None:
+        """Close the containers opened so far."""
+        while self._containers:
+            self._containers.pop().close()
 
     def open(
-        self, *, quick: bool = False, threads: int = 0
+        self, *, quick: bool = False, threads: int | None = None
     ) -> tuple[av.container.InputContainer, av.video.stream.VideoStream]:
-        """A container and its video stream; see `open_container` and `find_video_stream`."""
+        """A container and its video stream; see `open_container` and `find_video_stream`.
+
+        Args:
+            threads: For decoding, if not as many as one decoder may have.
+        """
         view = FileView(self._file, self._lock, self.num_bytes)
         container = open_container(view, self.name, self.limits, quick=quick)
         self._containers.append(container)
-        return container, find_video_stream(container, self.name, self.limits, threads=threads)
+        stream = find_video_stream(container, self.name, self.limits, most_threads=self.most_threads)
+        if threads is not None:
+            stream.codec_context.thread_count = threads
+        return container, stream
