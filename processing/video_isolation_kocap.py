@@ -188,7 +188,10 @@ class _Conversation:
         known = reversed(list(_subclasses(VideoError)))  # where others share a code, the first ones, ours, hold
         kinds = {kind.code: kind for kind in known} | MISTAKES
         kind = kinds.get(str(answer["code"]), DecoderCrashedError)
-        return kind(str(answer.get("message")).replace(CHILD_SOURCE_NAME, self._name))
+        error = kind(str(answer.get("message")).replace(CHILD_SOURCE_NAME, self._name))
+        if isinstance(error, VideoError) and isinstance(answer.get("message_ko"), str):
+            error.message_ko = answer["message_ko"]
+        return error
 
     def _timeout(self) -> VideoTimeoutError:
         return VideoTimeoutError(
@@ -261,7 +264,7 @@ def work(data: socket.socket, file: io.FileIO) -> None:
     try:
         frames = read_frames(file, times_s, size=request["size"], mode=request["mode"], limits=limits)
     except VideoError as error:
-        _send_json(data, {"code": error.code, "message": str(error.args[0])})
+        _send_json(data, {"code": error.code, "message": str(error.args[0]), "message_ko": error.message_ko})
     except MemoryError:
         message = (
             f"{CHILD_SOURCE_NAME} needs over {memory_bytes >> 20} MB. Re-encode it smaller, or raise memory_bytes."

@@ -175,6 +175,11 @@ def open_container(
     head = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")
     if PLAYLIST.match(head):
         raise VideoFormatError(f"{name} is a playlist or script that points to other files. Pass the video itself.")
+    if _is_still(file):
+        raise NotVideoError(
+            f"{name} is a still picture (HEIC or AVIF), no video. Save it as JPEG or PNG and pass it as a picture.",
+            "영상이 아니라 사진(HEIC, AVIF)입니다. JPEG나 PNG로 저장해 사진으로 올리거나, 영상을 사용해 주세요.",
+        )
     file.seek(0)
     try:
         container = av.open(
@@ -199,24 +204,43 @@ def _refuse_to_open(url: str, flags: int, options: dict) -> NoReturn:
     raise VideoFormatError(f"the video asks to open {url!r}; a video must be one file. Re-encode it into one.")
 
 
-def _why_not(file: io.RawIOBase | BinaryIO, name: str) -> VideoError:
-    """Tell an mp4 that was cut short from something that never was a video."""
+def _boxes(file: io.RawIOBase | BinaryIO) -> Iterator[tuple[bytes, bytes, bool]]:
+    """Names of an mp4's outermost boxes, up to 56 bytes of what is in them, and whether all of each is there."""
     size, position = file.seek(0, os.SEEK_END), 0
     while position + 8 <= size:
         file.seek(position)
-        header = file.read(16)
-        if header[4:8] not in MP4_BOXES and position == 0:
+        head = file.read(64)
+        length = int.from_bytes(head[8:16] if head[:4] == b"\0\0\0\1" else head[:4], "big")
+        yield head[4:8], head[8:], position + length <= size
+        position += length if length >= 8 else size  # 0: up to the end of the file
+
+
+def _is_still(file: io.RawIOBase | BinaryIO) -> bool:
+    """Whether these are HEIF pictures (HEIC, AVIF) without a track that moves; FFmpeg has a stream for each tile."""
+    pictures = False
+    for i, (box, inside, _) in enumerate(_boxes(file)):
+        if (i == 0 and box != b"ftyp") or box == b"moov":
+            return False
+        pictures = pictures or (box == b"meta" and b"pict" in inside)
+    return pictures
+
+
+def _why_not(file: io.RawIOBase | BinaryIO, name: str) -> VideoError:
+    """Tell an mp4 that was cut short from something that never was a video."""
+    file.seek(0)
+    head = file.read(8)
+    for i, (box, _, is_whole) in enumerate(_boxes(file)):
+        if i == 0 and box not in MP4_BOXES:
             return NotVideoError(
-                f"{name} starts with {header[:8]!r}, which no known video container does. Is it really a video?"
+                f"{name} starts with {head!r}, which no known video container does. Is it really a video?"
             )
-        length = int.from_bytes(header[8:16] if header[:4] == b"\0\0\0\1" else header[:4], "big")
-        if header[4:8] == b"moov" and position + length <= size:
+        if box == b"moov" and is_whole:
             return NotVideoError(
                 f"{name} looks like mp4, but its moov box cannot be read. Re-encode or download it again."
             )
-        position += length if length >= 8 else size  # 0: up to the end of the file
     return VideoTruncatedError(
-        f"{name} is an mp4 without its moov box: {size} bytes are not the whole file. Download it again."
+        f"{name} is an mp4 without its moov box: {file.seek(0, os.SEEK_END)} bytes are not the whole file."
+        " Download it again."
     )
 
 
@@ -237,6 +261,7 @@ def find_video_stream(
         raise NoVideoStreamError(
             f"{name} ({container.format.name}) holds {held} and no moving pictures. Pass a file with video."
         )
+    candidates = [s for s in candidates if s.duration or s.frames != 1] or candidates  # not the still beside a track
     stream = next((s for s in candidates if s is best), candidates[0])
     if stream.codec_context is None:
         raise NotVideoError(f"{name}: this FFmpeg has no decoder for its video. Re-encode it as H.264.")
