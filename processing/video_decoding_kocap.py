@@ -27,7 +27,7 @@ from .video_threads_kocap import fits
 TimedFrame = tuple[float, av.video.frame.VideoFrame]  # seconds, frame
 
 MAX_FAILED_PACKETS = 1000
-SPARE_PICTURES = 2  # where fewer fit into what is left of the address space, failures are its fault
+SPARE_PICTURES = 2  # where fewer fit into what is left of the memory, failures are its fault
 PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
 
 
@@ -53,9 +53,11 @@ class Tally:
             self.num_fed += packet is not None
             frames = stream.decode(packet)
         except av.error.FFmpegError as error:
+            # Decoders call invalid what they find no memory for, and damaged packets ask for absurd amounts.
             context = stream.codec_context
-            if is_out_of_resources(error) or not fits(SPARE_PICTURES * context.width * context.height * 3 // 2):
-                raise MemoryError(str(error)) from error  # many decoders call what they found no memory for invalid
+            begun = context.is_open or not is_out_of_resources(error)
+            if not (begun and fits(SPARE_PICTURES * context.width * context.height * 3 // 2)):
+                raise MemoryError(str(error)) from error
             self.failures.append(error)
             return []
         self.num_decoded += len(frames)

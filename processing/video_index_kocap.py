@@ -21,6 +21,7 @@ import numpy as np
 
 from .video_errors_kocap import VideoTooLongError
 from .video_limits_kocap import Deadline, Limits
+from .video_threads_kocap import ENOUGH_BYTES, fits
 
 MAX_FAILED_READS = 1000
 DEFAULT_FPS = 25.0  # FFmpeg's own guess for streams that carry no timing
@@ -54,9 +55,9 @@ def packets(
                 failed = 0
                 yield packet
             return
-        except av.error.MemoryError:
-            raise
-        except av.error.FFmpegError:
+        except av.error.FFmpegError as error:
+            if isinstance(error, MemoryError) and not fits(ENOUGH_BYTES):
+                raise
             failed += 1
 
 

@@ -36,7 +36,7 @@ from .video_errors_kocap import (
     VideoTruncatedError,
 )
 from .video_limits_kocap import Deadline, Limits
-from .video_threads_kocap import CORES, MAX_THREADS, decoding_threads
+from .video_threads_kocap import CORES, ENOUGH_BYTES, MAX_THREADS, decoding_threads, fits
 
 VideoSource = str | os.PathLike | bytes | bytearray | BinaryIO
 
@@ -191,9 +191,9 @@ def open_container(
             buffer_size=1 << 17,
             io_open=_refuse_to_open,
         )
-    except av.error.MemoryError:
-        raise
     except av.error.FFmpegError as error:
+        if isinstance(error, MemoryError) and not fits(ENOUGH_BYTES):
+            raise
         raise _why_not(file, name) from error
     if container.format.name == "avi":  # stores no PTS; those PyAV has FFmpeg make up are wrong for H.264 with B-frames
         container.flags &= ~av.container.Flags.gen_pts.value

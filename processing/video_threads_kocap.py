@@ -17,6 +17,7 @@ THREAD_BYTES = 150_000_000  # pictures and stacks of all decoding threads of one
 THREAD_SHARE = 8  # and at most one part in so many of a limited address space
 STACK_BYTES = 8 << 20
 HELD_BY_THREAD = 1.5  # pictures
+ENOUGH_BYTES = 256 << 20  # for any header or packet; who asks for more although there is so much is damaged
 
 
 def usable_cores(cgroups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
@@ -75,11 +76,9 @@ def scaling_threads(most: int, decoders: int = 1) -> int:
 
 
 def fits(num_bytes: int) -> bool:
-    """Whether so many bytes more fit into the address space of this process, if that is limited."""
-    if not _address_space():
-        return True
+    """Whether this process could have so many bytes more."""
     try:
-        mmap.mmap(-1, max(num_bytes, mmap.PAGESIZE), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+        mmap.mmap(-1, max(num_bytes, mmap.PAGESIZE)).close()
     except (OSError, MemoryError):
         return False
     return True
