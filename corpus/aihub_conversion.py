@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from configuration.disk_writing import finish_file, partial_path, writing
+from processing.video_threads_kocap import usable_cores
 
 from .aihub_archives import extract, find_archives, open_archive
 from .aihub_errors import LabelError, NoCaptionKeyError, NoClipsError, Rejection, reject
@@ -196,7 +197,7 @@ def _probe(
 ) -> tuple[list[_Clip], list[Rejection], str]:
     """Probe every clip; also a Korean sentence on how fast that was."""
     by_path = {str(video.path): (label, video, content) for label, video, content in labels}
-    workers = settings.workers or os.cpu_count() or 1
+    workers = settings.workers or usable_cores()
     clips, rejections, fresh = [], [], 0
     begin = time.perf_counter()
     results = probe_clips(list(by_path), settings.output / "probes.jsonl", workers=workers)

@@ -29,7 +29,7 @@ COLOUR_GRID = 3
 FLAT_STEP, MIN_STEPS = 1, 8  # a moment with fewer larger differences is black, white or a fade
 VERSION = 2  # of `ClipFacts`; what an earlier one has written is probed again
 CHUNK = 8  # clips that a worker takes at once
-PASSING = {"E_TIMEOUT", "E_DECODER_CRASHED"}  # may be the machine's fault: tried again on the next run
+PASSING = {"E_TIMEOUT", "E_DECODER_CRASHED", "E_RESOURCES"}  # may be the machine's fault: tried again on the next run
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from configuration.disk_writing import finish_file, writing
 from configuration.script_endings import shielded_from_interrupts
+from processing.video_threads_kocap import usable_cores
 
 from .records import Record, RecordWriter, caption_record
 from .scene_captions import describe
@@ -82,7 +83,7 @@ def write_scenes(settings: SceneSettings, *, show_progress: bool = False) -> dic
             seed for seed in seeds if _name(seed) not in written or not (settings.output / _video(seed)).is_file()
         ]
         draw = partial(_draw_scene, settings.output, height=settings.height, width=settings.width, fps=settings.fps)
-        workers = min(settings.workers or os.cpu_count() or 1, len(missing))
+        workers = min(settings.workers or usable_cores(), len(missing))
         records = map(draw, missing)
         if workers > 1:
             pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent)

@@ -15,6 +15,7 @@ import torch
 
 from processing.video_errors_kocap import NotFileError, VideoError
 from processing.video_processing_kocap import ClipMetadata, KoCapVideoProcessor
+from processing.video_threads_kocap import usable_cores
 
 AHEAD = 3  # batches that are read or being read while the model works; what batches by length are chosen from
 
@@ -66,7 +67,7 @@ def read_clip(clip: Clip, processor: KoCapVideoProcessor, look: dict[str, Any], 
 
 def usual_workers() -> int:
     """How many clips to read at once where nobody says: half of the processors, the others are the model's."""
-    return max(1, (os.cpu_count() or 1) // 2)
+    return max(1, usable_cores() // 2)
 
 
 def can_isolate() -> bool:

@@ -13,13 +13,21 @@ import av.video.frame
 import av.video.stream
 import numpy as np
 
-from .video_errors_kocap import VideoCorruptError, VideoError, VideoTooLargeError, VideoWarning
+from .video_errors_kocap import (
+    VideoCorruptError,
+    VideoError,
+    VideoTooLargeError,
+    VideoWarning,
+    is_out_of_resources,
+)
 from .video_index_kocap import SAME_TIME_S, Clock, Index, Run, choose_packets, frame_rate, packets
 from .video_limits_kocap import Deadline
+from .video_threads_kocap import fits
 
 TimedFrame = tuple[float, av.video.frame.VideoFrame]  # seconds, frame
 
 MAX_FAILED_PACKETS = 1000
+SPARE_PICTURES = 2  # where fewer fit into what is left of the memory, failures are its fault
 PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
 
 
@@ -36,11 +44,20 @@ class Tally:
         self.failures: list[Exception] = []
 
     def decode(self, stream: av.video.stream.VideoStream, packet: av.packet.Packet | None) -> list:
-        """Frames that come out when a packet goes in; None drains the decoder. What fails is counted."""
+        """Frames that come out when a packet goes in; None drains the decoder. What fails is counted.
+
+        Raises:
+            MemoryError: If memory or threads ran out, which says nothing about the video.
+        """
         try:
             self.num_fed += packet is not None
             frames = stream.decode(packet)
         except av.error.FFmpegError as error:
+            # Decoders call invalid what they find no memory for, and damaged packets ask for absurd amounts.
+            context = stream.codec_context
+            begun = context.is_open or not is_out_of_resources(error)
+            if not (begun and fits(SPARE_PICTURES * context.width * context.height * 3 // 2)):
+                raise MemoryError(str(error)) from error
             self.failures.append(error)
             return []
         self.num_decoded += len(frames)
@@ -188,13 +205,15 @@ class RunDecoder:
 
     def _seek(self, place: int, wanted_s: np.ndarray | None) -> Iterator[av.packet.Packet]:
         """Packets from a keyframe on that is not shown after the first wanted time."""
-        keyframes_s = self.index.shown_s[self.index.keyframes]
+        listed = self.index.sought_s is not None
+        sought_s = self.index.shown_s if self.index.sought_s is None else self.index.sought_s
+        keyframes_s = sought_s[self.index.keyframes]
         for back in (place, place - 1, place - 2, 0):
             if back < 0:
                 continue
-            until_s = keyframes_s[back + 1] if back + 1 < len(keyframes_s) else self.index.shown_s[-1]
+            until_s = keyframes_s[back + 1] if back + 1 < len(keyframes_s) else sought_s[-1]
             inside_s = (keyframes_s[back] + max(until_s, keyframes_s[back])) / 2
-            if wanted_s is not None and back == place:
+            if wanted_s is not None and back == place and not listed:  # there may be keyframes that the index lacks
                 inside_s = max(keyframes_s[back], min(inside_s, wanted_s[0]))
             try:
                 if self.index.offsets is None:

@@ -101,6 +101,20 @@ class DecoderCrashedError(VideoError):
     message_ko = "파일을 읽던 중 디코더가 비정상 종료되었습니다. 손상된 파일일 수 있으니 다시 변환해 주세요."
 
 
+class VideoResourcesError(VideoError):
+    """Memory, threads or processes ran out; the video may well be good."""
+
+    code = "E_RESOURCES"
+    message_ko = "영상을 읽을 메모리나 스레드가 부족합니다. 다른 작업이 끝난 뒤 다시 시도해 주세요."
+
+
+def is_out_of_resources(error: BaseException) -> bool:
+    """Whether an error of FFmpeg, numpy or Python says that memory or threads ran out."""
+    if isinstance(error, RuntimeError):
+        return "can't start new thread" in str(error)
+    return isinstance(error, MemoryError | BlockingIOError)  # FFmpeg's ENOMEM, and EAGAIN where a thread should begin
+
+
 class FramesError(VideoError):
     """Frames given as an array of the wrong shape or type."""
 

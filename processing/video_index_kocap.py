@@ -21,12 +21,14 @@ import numpy as np
 
 from .video_errors_kocap import VideoTooLongError
 from .video_limits_kocap import Deadline, Limits
+from .video_threads_kocap import ENOUGH_BYTES, fits
 
 MAX_FAILED_READS = 1000
 DEFAULT_FPS = 25.0  # FFmpeg's own guess for streams that carry no timing
 JUMP_S = 1.0  # time going back further than this starts a new recording; less is a muxer's rounding
 REORDER = 17  # a picture is stored at most 16 pictures after one that is shown later (H.264, HEVC)
 SEEK_COST = 2  # pictures one can decode in the time a seek takes
+FROM_START = ("mov", "avi", "mpeg")  # their durations count from the first picture; others' from it or from zero
 SAME_TIME_S = 1e-6  # absorbs float rounding between a caller's i / fps and a true PTS
 
 
@@ -53,17 +55,26 @@ def packets(
                 failed = 0
                 yield packet
             return
-        except av.error.FFmpegError:
+        except av.error.FFmpegError as error:
+            if isinstance(error, MemoryError) and not fits(ENOUGH_BYTES):
+                raise
             failed += 1
 
 
 def promised_end(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float | None:
-    """Where the header says the stream ends, on the stream's clock; None if it doesn't say."""
+    """Where the header says the stream ends, at least, on the stream's clock; None if it doesn't say.
+
+    A claim only: it may count decoding times, sound, or pictures that are not there.
+    """
     if stream.duration and stream.time_base:
-        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
-    if container.duration:
-        return ((container.start_time or 0) + container.duration) / av.time_base
-    return None
+        tick_s = float(stream.time_base)
+        start_s, length_s = (stream.start_time or 0) * tick_s, stream.duration * tick_s
+    elif container.duration:
+        start_s, length_s = (container.start_time or 0) / av.time_base, container.duration / av.time_base
+    else:
+        return None
+    from_start = container.format.name.startswith(FROM_START)
+    return start_s + length_s if from_start or start_s < 0 else max(start_s, length_s)
 
 
 class Clock:
@@ -101,6 +112,7 @@ class Index:
         end_s: End of the last picture; None where no packet carries a time.
         num_packets: How many packets were counted, at least.
         offsets: int64 `[K]`, where in the file the keyframes begin; given where seeking by time is unreliable.
+        sought_s: float64 `[P]`, ascending: the times by which the container seeks, where they are not those of showing.
     """
 
     shown_s: np.ndarray
@@ -108,6 +120,7 @@ class Index:
     end_s: float | None
     num_packets: int
     offsets: np.ndarray | None = None
+    sought_s: np.ndarray | None = None
 
     @property
     def can_plan(self) -> bool:
@@ -126,14 +139,18 @@ NO_PLACES = np.empty(0, np.int64)
 def index_samples(
     container: av.container.InputContainer,
     stream: av.video.stream.VideoStream,
+    deadline: Deadline,
     *,
     delay_s: float,
     file_bytes: int,
 ) -> Index | None:
     """The index of an mp4, mov or AVI, which list every sample; None where they don't (fragments), or don't list any.
 
+    The list has decoding times. Encoders number them by the times of earlier pictures, so the n-th picture is shown
+    when a fixed number of pictures later another is decoded; the last ones' times are read from their packets.
+
     Args:
-        delay_s: How much later than it is decoded the first picture is shown; the list has decoding times.
+        delay_s: How much later than it is decoded the first picture is shown.
         file_bytes: Samples beyond the end of the file are not there.
     """
     promised_s = promised_end(container, stream)
@@ -144,17 +161,65 @@ def index_samples(
     if not len(table) or (np.diff(table[:, 0]) < 0).any():
         return None
     tick_s, step_s = float(stream.time_base), 1 / frame_rate(stream)
-    shown_s = table[:, 0] * tick_s + delay_s
-    if promised_s - shown_s[-1] > max(1.0, 2 * step_s):
-        return None  # fragments follow that the header does not list
     stored = table[:, 3] + table[:, 4] <= file_bytes
     count = len(stored) if stored.all() else int(stored.argmin())
     visible = np.flatnonzero(table[:count, 2] == 0)
     if not len(visible):
         return None
-    last = visible[-1]
-    end_s = promised_s if count == len(stored) and last == count - 1 else shown_s[last] + step_s
-    return Index(shown_s[:count], np.flatnonzero(table[:count, 1]), float(end_s), count)
+    last = int(visible[-1])
+    tail = _tail(container, stream, deadline, table[: last + 1, 0], to_end=last == len(table) - 1)[-last - 1 :]
+    shown = [packet for packet in tail if not packet.is_discard]
+    if not shown:
+        return None
+    decoded_s, final = table[:, 0] * tick_s, max(shown, key=lambda packet: packet.pts or 0)
+    last_s = (final.pts or 0) * tick_s
+    fact_s = last_s + _length_s(final, tick_s, step_s, is_last=final is shown[-1])
+    latest_s = max(fact_s, decoded_s[last] + delay_s + _length_s(shown[-1], tick_s, step_s))
+    if promised_s - latest_s > max(1.0, 2 * step_s):
+        return None  # fragments follow that the header does not list, or it promises too much: see what is there
+    end_s = min(promised_s, latest_s) if promised_s > last_s else fact_s
+    reordered = int(np.searchsorted(decoded_s, decoded_s[0] + delay_s - SAME_TIME_S))
+    shown_s = np.concatenate([decoded_s[reordered:], decoded_s[len(decoded_s) - reordered :] + delay_s])
+    shown_s[last + 1 - len(tail) : last + 1] = sorted((packet.pts or 0) * tick_s for packet in tail)
+    shown_s = np.maximum.accumulate(shown_s)[:count]
+    keyframes = np.flatnonzero(table[:count, 1])
+    return Index(shown_s, keyframes, float(end_s), count, sought_s=decoded_s[:count] + delay_s)
+
+
+def _length_s(packet: av.packet.Packet, tick_s: float, step_s: float, *, is_last: bool = True) -> float:
+    """How long a picture is shown; mp4 and mov state it for the last stored one, of others when the next is decoded."""
+    length_s = packet.duration * tick_s if packet.duration else step_s
+    return length_s if is_last else min(length_s, step_s)
+
+
+def _tail(
+    container: av.container.InputContainer,
+    stream: av.video.stream.VideoStream,
+    deadline: Deadline,
+    stamps: np.ndarray,
+    *,
+    to_end: bool,
+) -> list[av.packet.Packet]:
+    """The last packets of a stream, among them the last one shown; none if they cannot be had, or more follow.
+
+    Args:
+        stamps: int64 `[P]`, ascending: when the packets are decoded.
+        to_end: Whether nothing may follow them.
+    """
+    found: list[av.packet.Packet] = []
+    first, last = int(stamps[max(len(stamps) - REORDER, 0)]), int(stamps[-1])
+    try:
+        container.seek(first, stream=stream, any_frame=True)
+    except av.error.FFmpegError:
+        return []
+    for packet in packets(container, stream, deadline):
+        if packet.dts is None or packet.pts is None:
+            return []
+        if packet.dts > last:
+            return [] if to_end else found
+        if packet.dts >= first:
+            found.append(packet)
+    return found
 
 
 def index_cues(
@@ -166,7 +231,8 @@ def index_cues(
         return None
     tick_s, step_s = float(stream.time_base), 1 / frame_rate(stream)
     try:
-        container.seek(int(promised_s / tick_s), stream=stream)  # loads the cues, and shows the true end
+        end = promised_s / tick_s + max(stream.start_time or 0, 0)  # however the promise is meant
+        container.seek(int(end), stream=stream)  # loads the cues, and shows the true end
     except av.error.FFmpegError:
         return None
     cues_s = np.array([entry.timestamp * tick_s for entry in stream.index_entries if entry.is_keyframe])
@@ -191,7 +257,8 @@ def index_scan(
     Raises:
         VideoTooLongError: If they reach over more seconds than `limits.max_scan_s`.
     """
-    end_s, count, began_s, jumped = None, 0, None, False
+    count, began_s, jumped, final = 0, None, False, None
+    last_s, last_stored = -math.inf, False
     tick_s, clock = float(stream.time_base or 1), Clock(1 / frame_rate(stream))
     shown, keyframes = [], []
     for packet in source:
@@ -210,13 +277,16 @@ def index_scan(
                 f" {limits.max_scan_s:g} s. Remux it as mp4, cut it, or raise max_scan_s."
             )
         jumped = jumped or clock.shift_s > 0
-        duration_s = packet.duration * tick_s if packet.duration else clock.step_s
-        shown_to_s = shown_at * tick_s + clock.shift_s + duration_s
-        end_s = shown_to_s if end_s is None else max(end_s, shown_to_s)
+        picture_s = shown_at * tick_s + clock.shift_s
+        last_stored = picture_s >= last_s
+        if last_stored:
+            last_s, final = picture_s, packet
         if packet.pts is not None:
             shown.append(packet.pts * tick_s)
             if packet.is_keyframe:
                 keyframes.append((packet.pts * tick_s, packet.pos or 0))
+    is_last = last_stored or not stream.container.format.name.startswith("mov")
+    end_s = None if final is None else last_s + _length_s(final, tick_s, clock.step_s, is_last=is_last)
     if jumped or len(shown) < count:
         return Index(NO_TIMES, NO_PLACES, end_s, count)
     shown_s, table = np.sort(np.array(shown)), np.array(sorted(keyframes)).reshape(-1, 2)

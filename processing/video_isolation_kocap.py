@@ -36,7 +36,7 @@ from numpy.typing import ArrayLike
 from .fork_server_kocap import NOT_STARTED, Child, ForkServer, ServerGoneError, give_up_rights
 from .frame_sampling_kocap import Sampling
 from .image_reading_kocap import read_image
-from .video_errors_kocap import DecoderCrashedError, VideoError, VideoTimeoutError, VideoWarning
+from .video_errors_kocap import DecoderCrashedError, VideoError, VideoResourcesError, VideoTimeoutError, VideoWarning
 from .video_limits_kocap import Limits
 from .video_opening_kocap import VideoSource, open_source, source_name
 from .video_readers_kocap import Mode
@@ -78,7 +78,8 @@ def read_frames_isolated(
         cpu_s: Processor time of the process, over all its threads.
         cancelled: Once it is set, the process is ended and this call raises `CancelledError`.
     Raises:
-        VideoError: As `read_frames`; `DecoderCrashedError` if the process died, or ran into `memory_bytes` or `cpu_s`;
+        VideoError: As `read_frames`; `DecoderCrashedError` if the process died, or ran into `cpu_s`;
+            `VideoResourcesError` if it ran into `memory_bytes`, or the machine has no memory or process for it;
             `VideoTimeoutError` a second after `limits.max_seconds` at the latest.
         ValueError: As `read_frames`.
         NotImplementedError: On systems without fork.
@@ -127,7 +128,7 @@ def _ask(
         for _ in range(2):  # once more if the server itself had died
             with contextlib.suppress(ServerGoneError), _server.child(file.fileno()) as child:
                 return hear(_Conversation(child, source_name(source), request, cancelled))
-    raise DecoderCrashedError(
+    raise VideoResourcesError(
         f"{source_name(source)}: the server that starts decoding processes died twice. Is the machine out of memory?"
     )
 
@@ -243,7 +244,10 @@ class _Conversation:
             known = reversed(list(_subclasses(VideoError)))  # where others share a name, the first ones, ours, hold
             kinds = {kind.__name__: kind for kind in known} | MISTAKES
             kind = kinds.get(str(answer["error"]), DecoderCrashedError)
-            raise kind(str(answer.get("message")).replace(CHILD_SOURCE_NAME, self._name))
+            error = kind(str(answer.get("message")).replace(CHILD_SOURCE_NAME, self._name))
+            if isinstance(error, VideoError) and isinstance(answer.get("message_ko"), str):
+                error.message_ko = answer["message_ko"]
+            raise error
 
     def _timeout(self) -> VideoTimeoutError:
         return VideoTimeoutError(
@@ -255,14 +259,19 @@ class _Conversation:
         code = self._child.exit_code()
         if code == -signal.SIGALRM:
             return self._timeout()
+        message_ko = None
         if code == -signal.SIGXCPU:
             how = f"took more than {self._request['cpu_s']:g} s of processor time; re-encode it, or raise cpu_s."
+            message_ko = VideoTimeoutError.message_ko  # nothing says that the file is damaged
         elif code == NOT_STARTED:
-            how = "could not be started; the machine has too many processes or too little memory. Try again later."
+            return VideoResourcesError(
+                f"{self._name}: the process that decodes it could not be started; the machine has too many processes or"
+                " too little memory. Try again later."
+            )
         else:
             how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
             how += "; the file may be damaged. Re-encode it, or raise memory_bytes if it is large."
-        return DecoderCrashedError(f"{self._name}: the process that decodes it {how}")
+        return DecoderCrashedError(f"{self._name}: the process that decodes it {how}", message_ko)
 
 
 def _subclasses(kind: type[VideoError]) -> Iterator[type[VideoError]]:
@@ -318,12 +327,13 @@ def work(data: socket.socket, file: io.FileIO) -> None:
                 read_frames(file, times_s, size=request["size"], mode=request["mode"], limits=limits)
             )
     except VideoError as error:
-        _send_json(data, {"error": type(error).__name__, "message": str(error.args[0])})
+        told = {"error": type(error).__name__, "message": str(error.args[0]), "message_ko": error.message_ko}
+        _send_json(data, told)
     except MemoryError:
         message = (
             f"{CHILD_SOURCE_NAME} needs over {memory_bytes >> 20} MB. Re-encode it smaller, or raise memory_bytes."
         )
-        _send_json(data, {"error": DecoderCrashedError.__name__, "message": message})
+        _send_json(data, {"error": VideoResourcesError.__name__, "message": message})
     except Exception as error:
         kind = type(error) if type(error) in MISTAKES.values() else DecoderCrashedError
         message = f"{CHILD_SOURCE_NAME}: reading it failed with {error!r}. Re-encode it."

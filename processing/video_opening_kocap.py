@@ -36,6 +36,7 @@ from .video_errors_kocap import (
     VideoTruncatedError,
 )
 from .video_limits_kocap import Deadline, Limits
+from .video_threads_kocap import CORES, ENOUGH_BYTES, MAX_THREADS, decoding_threads, fits
 
 VideoSource = str | os.PathLike | bytes | bytearray | BinaryIO
 
@@ -174,6 +175,11 @@ def open_container(
     head = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")
     if PLAYLIST.match(head):
         raise VideoFormatError(f"{name} is a playlist or script that points to other files. Pass the video itself.")
+    if _is_still(file):
+        raise NotVideoError(
+            f"{name} is a still picture (HEIC or AVIF), no video. Save it as JPEG or PNG and pass it as a picture.",
+            "영상이 아니라 사진(HEIC, AVIF)입니다. JPEG나 PNG로 저장해 사진으로 올리거나, 영상을 사용해 주세요.",
+        )
     file.seek(0)
     try:
         container = av.open(
@@ -186,6 +192,8 @@ def open_container(
             io_open=_refuse_to_open,
         )
     except av.error.FFmpegError as error:
+        if isinstance(error, MemoryError) and not fits(ENOUGH_BYTES):
+            raise
         raise _why_not(file, name) from error
     if container.format.name == "avi":  # stores no PTS; those PyAV has FFmpeg make up are wrong for H.264 with B-frames
         container.flags &= ~av.container.Flags.gen_pts.value
@@ -196,34 +204,53 @@ def _refuse_to_open(url: str, flags: int, options: dict) -> NoReturn:
     raise VideoFormatError(f"the video asks to open {url!r}; a video must be one file. Re-encode it into one.")
 
 
-def _why_not(file: io.RawIOBase | BinaryIO, name: str) -> VideoError:
-    """Tell an mp4 that was cut short from something that never was a video."""
+def _boxes(file: io.RawIOBase | BinaryIO) -> Iterator[tuple[bytes, bytes, bool]]:
+    """Names of an mp4's outermost boxes, up to 56 bytes of what is in them, and whether all of each is there."""
     size, position = file.seek(0, os.SEEK_END), 0
     while position + 8 <= size:
         file.seek(position)
-        header = file.read(16)
-        if header[4:8] not in MP4_BOXES and position == 0:
+        head = file.read(64)
+        length = int.from_bytes(head[8:16] if head[:4] == b"\0\0\0\1" else head[:4], "big")
+        yield head[4:8], head[8:], position + length <= size
+        position += length if length >= 8 else size  # 0: up to the end of the file
+
+
+def _is_still(file: io.RawIOBase | BinaryIO) -> bool:
+    """Whether these are HEIF pictures (HEIC, AVIF) without a track that moves; FFmpeg has a stream for each tile."""
+    pictures = False
+    for i, (box, inside, _) in enumerate(_boxes(file)):
+        if (i == 0 and box != b"ftyp") or box == b"moov":
+            return False
+        pictures = pictures or (box == b"meta" and b"pict" in inside)
+    return pictures
+
+
+def _why_not(file: io.RawIOBase | BinaryIO, name: str) -> VideoError:
+    """Tell an mp4 that was cut short from something that never was a video."""
+    file.seek(0)
+    head = file.read(8)
+    for i, (box, _, is_whole) in enumerate(_boxes(file)):
+        if i == 0 and box not in MP4_BOXES:
             return NotVideoError(
-                f"{name} starts with {header[:8]!r}, which no known video container does. Is it really a video?"
+                f"{name} starts with {head!r}, which no known video container does. Is it really a video?"
             )
-        length = int.from_bytes(header[8:16] if header[:4] == b"\0\0\0\1" else header[:4], "big")
-        if header[4:8] == b"moov" and position + length <= size:
+        if box == b"moov" and is_whole:
             return NotVideoError(
                 f"{name} looks like mp4, but its moov box cannot be read. Re-encode or download it again."
             )
-        position += length if length >= 8 else size  # 0: up to the end of the file
     return VideoTruncatedError(
-        f"{name} is an mp4 without its moov box: {size} bytes are not the whole file. Download it again."
+        f"{name} is an mp4 without its moov box: {file.seek(0, os.SEEK_END)} bytes are not the whole file."
+        " Download it again."
     )
 
 
 def find_video_stream(
-    container: av.container.InputContainer, name: str, limits: Limits, *, threads: int = 0
+    container: av.container.InputContainer, name: str, limits: Limits, *, most_threads: int
 ) -> av.video.stream.VideoStream:
     """The stream a player would show, ready to decode; cover pictures do not count.
 
     Args:
-        threads: For decoding; 0 takes as many as there are cores.
+        most_threads: For decoding; a large picture takes fewer of them.
     Raises:
         VideoError: If there is none, no decoder for it that may be used, or its frames are too large.
     """
@@ -234,16 +261,17 @@ def find_video_stream(
         raise NoVideoStreamError(
             f"{name} ({container.format.name}) holds {held} and no moving pictures. Pass a file with video."
         )
+    candidates = [s for s in candidates if s.duration or s.frames != 1] or candidates  # not the still beside a track
     stream = next((s for s in candidates if s is best), candidates[0])
     if stream.codec_context is None:
         raise NotVideoError(f"{name}: this FFmpeg has no decoder for its video. Re-encode it as H.264.")
     codec = stream.codec_context.codec.name
     if codec not in VIDEO_CODECS.split(","):
         raise VideoCodecError(f"{name}: its codec {codec!r} is not one of those allowed. Re-encode it as H.264.")
-    check_pixels(stream.codec_context.width, stream.codec_context.height, name, limits)
+    pixels = check_pixels(stream.codec_context.width, stream.codec_context.height, name, limits)
     # With frame threads FFmpeg 5 to 8 decodes Theora wrongly after a repeated frame (opencv's ocean.ogv).
     stream.thread_type = "SLICE" if codec in ("theora", "vp3") else "AUTO"
-    stream.codec_context.thread_count = threads
+    stream.codec_context.thread_count = decoding_threads(pixels * 3 // 2, most=most_threads)
     stream.codec_context.options = _decoder_options(limits)  # on the container alone it does nothing for decoding
     return stream
 
@@ -253,13 +281,14 @@ def _decoder_options(limits: Limits) -> dict[str, str]:
     return {"max_pixels": str(limits.max_pixels * 9 // 8 + (1 << 16)), "codec_whitelist": VIDEO_CODECS}
 
 
-def check_pixels(width: int, height: int, name: str, limits: Limits) -> None:
-    """Raise `VideoTooLargeError` if a frame of this size is over the limit."""
+def check_pixels(width: int, height: int, name: str, limits: Limits) -> int:
+    """Pixels of a frame of this size; raises `VideoTooLargeError` if they are over the limit."""
     if width * height > limits.max_pixels:
         raise VideoTooLargeError(
             f"{name}: frame is {width}x{height} = {width * height / 1e6:.1f} MP; the limit is"
             f" {limits.max_pixels / 1e6:.1f}. Re-encode it smaller, or raise max_pixels."
         )
+    return width * height
 
 
 class Opener:
@@ -270,11 +299,13 @@ class Opener:
     Attributes:
         name, limits, deadline: Of the video. The clock runs from here.
         num_bytes: Length of the file.
+        most_threads: For all decoders of the video.
     """
 
     def __init__(self, file: BinaryIO, name: str, limits: Limits):
         self.name, self.limits, self.deadline = name, limits, Deadline(limits.max_seconds, name)
         self.num_bytes = file.seek(0, os.SEEK_END)
+        self.most_threads = min(CORES, MAX_THREADS)
         self._file, self._lock = file, threading.Lock()
         self._containers: list[av.container.InputContainer] = []
 
@@ -282,14 +313,25 @@ class Opener:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for container in self._containers:
-            container.close()
+        self.close()
+
+    def close(self) -> None:
+        """Close the containers opened so far."""
+        while self._containers:
+            self._containers.pop().close()
 
     def open(
-        self, *, quick: bool = False, threads: int = 0
+        self, *, quick: bool = False, threads: int | None = None
     ) -> tuple[av.container.InputContainer, av.video.stream.VideoStream]:
-        """A container and its video stream; see `open_container` and `find_video_stream`."""
+        """A container and its video stream; see `open_container` and `find_video_stream`.
+
+        Args:
+            threads: For decoding, if not as many as one decoder may have.
+        """
         view = FileView(self._file, self._lock, self.num_bytes)
         container = open_container(view, self.name, self.limits, quick=quick)
         self._containers.append(container)
-        return container, find_video_stream(container, self.name, self.limits, threads=threads)
+        stream = find_video_stream(container, self.name, self.limits, most_threads=self.most_threads)
+        if threads is not None:
+            stream.codec_context.thread_count = threads
+        return container, stream

@@ -52,7 +52,10 @@ class Picture:
     Attributes:
         width, height: Size as shown.
         rotation_degrees: Clockwise turn: 0, 90, 180 or 270.
+        threads: That scale a large frame.
     """
+
+    threads = 1
 
     def __init__(self, frame: av.video.frame.VideoFrame, stream: av.video.stream.VideoStream):
         aspect = float(stream.sample_aspect_ratio or 1)
@@ -68,7 +71,7 @@ class Picture:
         size = max(1, round(frame.width * aspect)), frame.height
         self.width, self.height = size[::-1] if self._transposed else size
         self._reformatter = av.video.reformatter.VideoReformatter()
-        self._threads = 1 if frame.width * frame.height < LARGE_PICTURE else 0  # 0: as many as there are cores
+        self._is_large = frame.width * frame.height >= LARGE_PICTURE
 
     def render(self, frame: av.video.frame.VideoFrame, out: np.ndarray) -> None:
         """Draw one frame as shown, RGB, into `out`, uint8 `[..., 3, H, W]`, at the size that has.
@@ -94,7 +97,7 @@ class Picture:
             src_colorspace=matrix,
             dst_colorspace=matrix,
             interpolation=SCALING,
-            threads=self._threads,
+            threads=self.threads if self._is_large else 1,
         )
         depth = np.uint16 if hdr else np.uint8
         green, blue, red, *opacity = (

@@ -2,7 +2,6 @@
 
 import gc
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from .video_index_kocap import (
 )
 from .video_opening_kocap import Opener
 from .video_picture_kocap import Picture
+from .video_threads_kocap import decoding_threads, scaling_threads
 
 Mode = Literal["exact", "keyframe", "auto"]
 
@@ -37,9 +37,8 @@ PLANNED_FORMATS = ("mov", "matroska", "mpegts", "flv", "ogg", "avi", "mpeg")
 AUTO_PIXELS = 10_000_000_000  # `auto` decodes at most so many pixels exactly: about 5000 frames of 1080p
 DECODER_BYTES = 100_000_000  # decoded pictures held by all decoders of one clip, about
 HELD_FOR_KEYFRAMES, HELD_FOR_RUNS = 4, 12  # pictures a decoder holds
-OPEN_COST = 15_000_000  # pixels one can decode in the time that another decoder takes to begin
 SMALL_PICTURE = 300_000  # pixels; below this, threads within one decoder cost more than they gain
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+OPEN_COST = 15_000_000  # pixels one can decode in the time that another decoder takes to begin
 SEEK_AFTER_S = 10.0  # without a plan: nearer than this, decoding from the start is cheap and cannot go wrong
 SHORTFALL = 0.05  # share; headers overstate by a frame or two, and sound may outlast the pictures a little
 
@@ -75,9 +74,9 @@ class PlannedReader:
         self._promised_s = promised_end(container, self.stream)
         source = packets(container, self.stream, opener.deadline)
         peeked, self._origin_s, delay_s = _peek(source, float(self.stream.time_base or 1))
-        index = index_samples(container, self.stream, delay_s=delay_s, file_bytes=opener.num_bytes)
+        index = index_samples(container, self.stream, opener.deadline, delay_s=delay_s, file_bytes=opener.num_bytes)
         index = index or index_cues(container, self.stream, opener.deadline)
-        if index is None and container.format.name.startswith("matroska"):  # looking for cues has led elsewhere
+        if index is None and container.format.name.startswith(("mov", "matroska")):  # looking at the end led there
             index = _scan(opener, quick=True)
         if index is None and container.format.name == "avi":
             raise LostError  # without its index FFmpeg takes every packet for a keyframe
@@ -86,12 +85,13 @@ class PlannedReader:
             raise LostError
         self._index, self._end_s = index, index.end_s
         context = self.stream.codec_context
-        pixels = context.width * context.height
-        context.thread_count = _threads(_most_decoders(pixels * 3 // 2, HELD_FOR_RUNS), pixels)
+        pixels, expected_bytes = context.width * context.height, context.width * context.height * 3 // 2
+        decoders = self._most_decoders(expected_bytes, HELD_FOR_RUNS)
+        context.thread_count = self._threads(decoders, pixels, expected_bytes)
         self._scout = RunDecoder(container, self.stream, index, self._tally, opener.deadline)
         *_, (_, _, first) = self._scout.pictures(Run(0, slice(0, 1), 1), np.array([self._origin_s]))
         self._pixels, self._picture_bytes = first.width * first.height, sum(p.buffer_size for p in first.planes)
-        self._pictures = [Picture(first, self.stream) for _ in range(CORES)]  # for as many threads
+        self._pictures = [Picture(first, self.stream) for _ in range(opener.most_threads)]  # one for each decoder
         self.picture = self._pictures[0]
         del first
         gc.collect(0)  # in PyAV a frame and its side data refer to each other; so 12 MB of 4K would stay
@@ -106,7 +106,7 @@ class PlannedReader:
         wanted_s = self._origin_s + np.maximum(wanted_s, 0.0)
         if mode == "keyframe":
             return self._read_keyframes(wanted_s, size)
-        runs = plan_runs(self._index, wanted_s, parts=_most_decoders(self._picture_bytes, HELD_FOR_RUNS))
+        runs = plan_runs(self._index, wanted_s, parts=self._most_decoders(self._picture_bytes, HELD_FOR_RUNS))
         pixels = sum(run.cost for run in runs) * self._pixels
         if mode == "auto" and pixels > AUTO_PIXELS:
             return self._read_keyframes(wanted_s, size, _instead_of_exact(pixels))
@@ -147,8 +147,11 @@ class PlannedReader:
         self, work: Callable[[Any, RunDecoder, Picture], None], jobs: Sequence, *, held: int, pictures: int
     ) -> None:
         """Share the jobs among as many decoders as there are cores, memory and work for, each with its threads."""
-        workers = min(len(jobs), _most_decoders(self._picture_bytes, held), 1 + pictures * self._pixels // OPEN_COST)
-        threads = _threads(workers, self._pixels)
+        most = self._most_decoders(self._picture_bytes, held)
+        workers = min(len(jobs), most, 1 + pictures * self._pixels // OPEN_COST)
+        threads = self._threads(workers, self._pixels, self._picture_bytes)
+        for picture in self._pictures:
+            picture.threads = scaling_threads(self._opener.most_threads, workers)
         decoders = [self._scout] if self.stream.codec_context.thread_count == threads else []
         while len(decoders) < workers:
             container, stream = self._opener.open(quick=True, threads=threads)
@@ -172,9 +175,19 @@ class PlannedReader:
                     self._tally.add(decoder.tally)
         self._tally.check()
 
+    def _most_decoders(self, picture_bytes: int, held: int) -> int:
+        """As many as there are cores, and memory for the pictures they hold."""
+        return max(1, min(self._opener.most_threads, DECODER_BYTES // max(1, held * picture_bytes)))
+
+    def _threads(self, decoders: int, pixels: int, picture_bytes: int) -> int:
+        """For each of so many decoders; small pictures take longer to hand over than to decode."""
+        if pixels < SMALL_PICTURE:
+            return 1
+        return decoding_threads(picture_bytes, most=self._opener.most_threads, decoders=decoders)
+
     def warnings(self) -> list[VideoWarning]:
         """What was odd so far."""
-        return [*self._tally.warnings(), *_cut_short(self._promised_s, self._end_s)]
+        return [*self._tally.warnings(), *_cut_short(self._promised_s, self._origin_s, self._end_s)]
 
 
 class InOrderReader:
@@ -194,6 +207,7 @@ class InOrderReader:
         self._used = False
         first = next(self._frames)
         self.picture = Picture(first[1], self.stream)
+        self.picture.threads = scaling_threads(opener.most_threads)
         self._frames = itertools.chain([first], self._frames)
         end_s, step_s = self._index.end_s, 1 / frame_rate(self.stream)
         self.duration_s = max(self._index.num_packets, 1) * step_s if end_s is None else end_s - self._decoder.start_s
@@ -232,17 +246,8 @@ class InOrderReader:
     def warnings(self) -> list[VideoWarning]:
         """What was odd so far."""
         odd = [*self._tally.warnings(), *self._decoder.warnings()]
-        return odd if self._index.end_s is None else [*odd, *_cut_short(self._promised_s, self._index.end_s)]
-
-
-def _most_decoders(picture_bytes: int, held: int) -> int:
-    """As many as there are cores, and memory for the pictures they hold."""
-    return max(1, min(CORES, DECODER_BYTES // max(1, held * picture_bytes)))
-
-
-def _threads(decoders: int, pixels: int) -> int:
-    """For each of so many decoders; small pictures take longer to hand over than to decode."""
-    return 1 if pixels < SMALL_PICTURE else CORES // decoders
+        end_s = self._index.end_s
+        return odd if end_s is None else [*odd, *_cut_short(self._promised_s, self._decoder.start_s, end_s)]
 
 
 def _scan(opener: Opener, *, quick: bool = False) -> Index:
@@ -284,9 +289,10 @@ _NO_INDEX = VideoWarning(
 )
 
 
-def _cut_short(promised_s: float | None, end_s: float) -> list[VideoWarning]:
-    if promised_s is None or promised_s - end_s <= max(0.25, SHORTFALL * promised_s):
+def _cut_short(promised_s: float | None, start_s: float, end_s: float) -> list[VideoWarning]:
+    if promised_s is None or promised_s - end_s <= max(0.25, SHORTFALL * (promised_s - start_s)):
         return []
+    promised_s, end_s = promised_s - start_s, end_s - start_s
     return [
         VideoWarning(
             "W_CUT_SHORT",

@@ -6,20 +6,23 @@ side. A stream that cannot be planned for is decoded from its start.
 """
 
 import contextlib
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .frame_sampling_kocap import Sampling, sample_times
 from .video_decoding_kocap import LostError
-from .video_errors_kocap import FramesError, VideoWarning
+from .video_errors_kocap import FramesError, VideoResourcesError, VideoWarning, is_out_of_resources
 from .video_index_kocap import frame_rate
 from .video_limits_kocap import Limits
 from .video_opening_kocap import Opener, VideoSource, check_pixels, open_source, source_name
-from .video_readers_kocap import InOrderReader, Mode, PlannedReader
+from .video_readers_kocap import InOrderReader, Mode, PlannedReader, Result
 
+Work = TypeVar("Work")
 Times = ArrayLike | Sampling | Callable[[float], ArrayLike]
 
 THUMBNAILS, THUMBNAIL_SIZE = 64, 36  # keyframes and pixels of their shorter side, enough to tell shots apart
@@ -145,13 +148,11 @@ class _Clip:
     def __init__(self, opener: Opener):
         self._opener = opener
         self._reader: PlannedReader | InOrderReader | None = None
-        with contextlib.suppress(LostError):
-            self._reader = PlannedReader(opener)
-        self._reader = self._reader or InOrderReader(opener)
-        stream, picture = self._reader.stream, self._reader.picture
+        reader = self._frugally(self._open)
+        stream, picture = reader.stream, reader.picture
         check_pixels(picture.width, picture.height, opener.name, opener.limits)
         self.facts = VideoFacts(
-            duration_s=max(round(max(self._reader.duration_s, 1 / frame_rate(stream)), 6), 1e-6),
+            duration_s=max(round(max(reader.duration_s, 1 / frame_rate(stream)), 6), 1e-6),
             width=picture.width,
             height=picture.height,
             average_fps=float(stream.average_rate) if stream.average_rate else None,
@@ -164,14 +165,44 @@ class _Clip:
         width, height = self.facts.width, self.facts.height
         scale = 1.0 if size is None else min(1.0, size / min(width, height))
         shape = max(1, round(width * scale)), max(1, round(height * scale))
-        result = None
+        result, odd = self._frugally(lambda: self._read(wanted_s, shape, mode))
+        return Frames(result.data, result.times_s, self.facts, result.mode, (*result.warnings, *odd))
+
+    def _open(self) -> PlannedReader | InOrderReader:
+        if self._reader is None:
+            with contextlib.suppress(LostError):
+                self._reader = PlannedReader(self._opener)
+        self._reader = self._reader or InOrderReader(self._opener)
+        return self._reader
+
+    def _read(self, wanted_s: np.ndarray, shape: tuple[int, int], mode: Mode) -> tuple[Result, list[VideoWarning]]:
+        reader = self._open()
         with contextlib.suppress(LostError):
-            result = self._reader.read(wanted_s, shape, mode)
-        if result is None:
-            self._reader = InOrderReader(self._opener)
-            result = self._reader.read(wanted_s, shape, mode)
-        warnings = [*result.warnings, *self._reader.warnings()]
-        return Frames(result.data, result.times_s, self.facts, result.mode, tuple(warnings))
+            return reader.read(wanted_s, shape, mode), reader.warnings()
+        self._reader = reader = InOrderReader(self._opener)
+        return reader.read(wanted_s, shape, mode), reader.warnings()
+
+    def _frugally(self, work: Callable[[], Work]) -> Work:
+        """Do it; if memory or threads run out, again with one thread.
+
+        Raises:
+            VideoResourcesError: If that is not enough either.
+        """
+        while True:
+            try:
+                return work()
+            except Exception as error:  # of FFmpeg, numpy or Python
+                if not is_out_of_resources(error):
+                    raise
+                if self._opener.most_threads == 1:
+                    raise VideoResourcesError(
+                        f"{self._opener.name}: memory or threads ran out ({error!r}); the file may be good. Try again"
+                        " when the machine is less busy, ask for fewer or smaller frames, or raise memory_bytes."
+                    ) from error
+            self._reader = None
+            self._opener.close()
+            gc.collect()  # decoders and their threads, which refer to their containers
+            self._opener.most_threads = 1
 
     def thumbnails(self) -> tuple[np.ndarray, np.ndarray]:
         """Keyframes from all over the clip, uint8 `[K, 3, h, w]`, and when they are shown, float64 `[K]`."""

@@ -23,7 +23,7 @@ from video_fixtures import claim_size, damage, make_clip, make_song_with_cover, 
 
 from processing import video_isolation_kocap as isolation
 from processing.fork_server_kocap import Child
-from processing.video_errors_kocap import DecoderCrashedError, VideoError, VideoTimeoutError
+from processing.video_errors_kocap import DecoderCrashedError, VideoError, VideoResourcesError, VideoTimeoutError
 from processing.video_isolation_kocap import read_frames_isolated
 from processing.video_limits_kocap import Limits
 from processing.video_reading_kocap import read_frames
@@ -218,10 +218,10 @@ def test_too_much_processor_time_is_a_crash():
         read_frames_isolated(long_clip * 1000, np.arange(1000) / 25, size=32, mode="exact", cpu_s=1)
 
 
-def test_too_much_memory_is_a_crash():
+def test_too_much_memory_is_told_as_such():
     large = make_clip([np.zeros((720, 1280, 3), np.uint8)] * 2)
     times_s = np.zeros(300)  # 0.8 GB
-    with pytest.raises(DecoderCrashedError, match="raise memory_bytes"):
+    with pytest.raises(VideoResourcesError, match="raise memory_bytes"):
         read_frames_isolated(large, times_s, memory_bytes=500 << 20)
     assert len(read_frames_isolated(large, times_s[:3], memory_bytes=500 << 20)) == 3
 
