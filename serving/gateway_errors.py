@@ -115,6 +115,12 @@ class MediaError(GatewayError):
         self.code, self.message_ko = code, message_ko
 
 
+class ShortOfResourcesError(MediaError):
+    """A video or picture for which the machine has no memory or process to spare; the file is not at fault."""
+
+    status, kind = 503, "server_error"
+
+
 class UrlRefusedError(GatewayError):
     code = "E_URL"
     message_ko = "이 인터넷 주소는 열 수 없습니다. 영상을 내려받아 파일로 올리거나 data: 주소로 보내 주세요."

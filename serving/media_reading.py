@@ -13,13 +13,13 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 from PIL import Image
 
-from processing.video_errors_kocap import VideoError
+from processing.video_errors_kocap import VideoError, VideoResourcesError
 from processing.video_isolation_kocap import read_image_isolated
 from processing.video_limits_kocap import Limits
 from processing.video_opening_kocap import source_name
 from processing.video_processing_kocap import ClipMetadata, KoCapVideoProcessor
 
-from .gateway_errors import GatewayError, MediaError
+from .gateway_errors import GatewayError, MediaError, ShortOfResourcesError
 
 T = TypeVar("T")
 
@@ -96,7 +96,8 @@ class MediaReader:
             return await asyncio.get_running_loop().run_in_executor(self._threads, read, cancelled)
         except VideoError as error:
             message = str(error).replace(source_name(source), called)
-            raise MediaError(error.code, message, error.message_ko) from None
+            kind = ShortOfResourcesError if isinstance(error, VideoResourcesError) else MediaError
+            raise kind(error.code, message, error.message_ko) from None
         finally:
             cancelled.set()
 

@@ -13,6 +13,7 @@ import pytest
 from gateway_fixtures import CLIP, TEXT, ScriptedEngine, Stage, chat_json, data_url, held, play, speak, video_part
 from video_fixtures import claim_size, make_clip, make_song_with_cover, make_sound
 
+import processing.video_processing_kocap
 from processing import video_isolation_kocap as isolation
 from processing.video_isolation_kocap import read_frames_isolated
 from serving.gateway_settings import GatewaySettings
@@ -342,3 +343,19 @@ def test_settings_are_checked():
     with pytest.raises(ValueError, match="slots is 0"):
         GatewaySettings(slots=0)
     assert GatewaySettings(queue=0).queue == 0
+
+
+def poor(*arguments, **options):
+    return read_frames_isolated(*arguments, **options, memory_bytes=200 << 20)
+
+
+def test_a_machine_short_of_memory_is_not_the_clients_fault(monkeypatch):
+    """A child that may have hardly any memory: the same request is right on another day."""
+    monkeypatch.setattr(processing.video_processing_kocap, "read_frames_isolated", poor)
+    large = make_clip([np.zeros((2160, 3840, 3), np.uint8)] * 4)
+
+    async def scenario(stage: Stage) -> None:
+        answer = await stage.caption(large)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "E_RESOURCES"), answer.text
+
+    play(scenario)

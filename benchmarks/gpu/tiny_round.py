@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
 from modeling.checkpoint_names import EMBEDDED_MODEL
+from processing.video_threads_kocap import usable_cores
 from training.checkpoints import find_resumable
 from training.run_settings import RunSettings
 from training.scene_clips import SceneClips
@@ -51,7 +52,7 @@ def _as_is(clip):
 
 def train(machine: Machine) -> dict:
     """The round; its weights are in `machine.out` as it goes."""
-    workers = 1 if machine.rehearse else max(1, (torch.multiprocessing.cpu_count() or 2) - 1)
+    workers = 1 if machine.rehearse else max(1, usable_cores() - 1)
     per_s = drawing_speed(workers, 4 if machine.rehearse else 40 * workers)
     clips = 2 * BATCH_SIZE if machine.rehearse else int(per_s * machine.left_s * SHARE) // BATCH_SIZE * BATCH_SIZE
     if clips < LEAST_CLIPS and not machine.rehearse:
