@@ -30,7 +30,7 @@ class Part:
     limit_s: float | None
 
 
-PARTS = (Part("right", 90), Part("fits", 200), Part("fast", 110), Part("features", 30), Part("tiny_round", None))
+PARTS = (Part("right", 90), Part("fits", 180), Part("fast", 130), Part("features", 30), Part("tiny_round", None))
 NAMES = [part.name for part in PARTS]
 
 
