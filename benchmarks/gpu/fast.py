@@ -194,7 +194,7 @@ def list_cells(machine: Machine) -> Iterator[Cell]:
     compiled = {"cache_implementation": "static"} | ({"disable_compile": True} if machine.rehearse else {})
     yield Cell(
         "decode static compiled", partial(decode, machine, **compiled), least_s=30
-    )  # compiling may take a minute
+    )  # a minute
 
 
 if __name__ == "__main__":
