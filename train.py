@@ -30,7 +30,7 @@ from training.run_records import hold_out, read_all
 from training.run_settings import as_yaml, parse_settings, stage_arguments
 from training.run_start import check_stages, describe_run, find_base, find_checkpoint, is_finished
 from training.stages import StageData, run_stage
-from training.tiny_recipe import make_tiny
+from training.tiny_recipe import describe_tiny, make_tiny
 
 COLLAPSED, TOLD_TO_STOP = 3, 143
 GO_ON = "저장된 체크포인트가 있으면 --resume auto를 붙여 다시 실행해 이어서 학습할 수 있습니다."
@@ -40,6 +40,9 @@ def main(argv: list[str]) -> int:
     """Do what the settings say; returns the exit code."""
     settings, flags = parse_settings(argv)
     if settings.preset == "tiny":
+        if settings.dry_run:
+            say(describe_tiny(settings, flags))
+            return 0
         return 0 if make_tiny(settings, flags) else stopped()
     arguments = {stage: stage_arguments(settings, stage, flags) for stage in settings.stages}
     check_stages(list(arguments.values()))

@@ -122,6 +122,22 @@ def test_a_resumed_run_ends_bit_by_bit_as_one_that_never_stopped(room, tmp_path)
     assert_equal(adapter_weights(tmp_path / "whole"), adapter_weights(tmp_path / "again"))
 
 
+@pytest.mark.parametrize("stage", ["align", "caption"])
+def test_a_run_outlives_the_checkpoint_that_it_resumed_from(room, tmp_path, stage):
+    steps = ["--max_steps", "6", "--save_steps", "2", "--stage", stage]
+    assert main(flags(room, tmp_path / "whole", *steps, "--save_total_limit", "9")) == 0
+    shutil.copytree(tmp_path / "whole" / stage / "checkpoint-2", tmp_path / "again" / stage / "checkpoint-2")
+    assert main(flags(room, tmp_path / "again", *steps, "--save_total_limit", "1", "--resume", "auto")) == 0
+    assert not (tmp_path / "again" / stage / "checkpoint-2").exists()
+    assert json.loads((tmp_path / "again" / stage / "finished.json").read_text(encoding="utf-8"))["step_s"] > 0
+
+
+def test_a_dry_run_of_the_tiny_recipe_touches_nothing(tmp_path, capsys):
+    assert main(["--preset", "tiny", "--output", str(tmp_path / "tiny"), "--dry-run", "--clips", "32"]) == 0
+    assert list(tmp_path.iterdir()) == []
+    assert "32개" in capsys.readouterr().out
+
+
 def test_half_a_checkpoint_is_not_resumed_from(room, tmp_path, caplog):
     steps = ["--max_steps", "4", "--save_steps", "2", "--stage", "caption", "--seed", "3"]
     assert main(flags(room, tmp_path / "whole", *steps)) == 0

@@ -172,7 +172,7 @@ def _train(
         data_collator=collator,
     )
     watch = _add_watch(settings, stage, trainer, processor, clips["held_out"], collator)
-    began = time.monotonic()
+    began, begun_at = time.monotonic(), step_of(resume)  # its checkpoint may be gone when the run ends
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     stopped_for = watch.stopped_for if watch else None
     finished = stopped_for is None and trainer.state.global_step >= trainer.state.max_steps
@@ -186,7 +186,7 @@ def _train(
         tower=cache.settings["weights"] if cache else None,
     )
     if finished and arguments.should_save:
-        seconds, steps = time.monotonic() - began, trainer.state.global_step - step_of(resume)
+        seconds, steps = time.monotonic() - began, trainer.state.global_step - begun_at
         mark_finished(Path(arguments.output_dir), _facts(outcome, watch, data, seconds=seconds, steps=steps))
     return outcome
 

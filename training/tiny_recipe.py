@@ -150,6 +150,18 @@ def list_phases(run: TinyRecipe, num_frames: int, image_size: int) -> dict[str, 
     return phases
 
 
+def describe_tiny(settings: RunSettings, flags: Sequence[str]) -> str:
+    """What a run would do, in Korean."""
+    run = read_recipe(flags, from_nothing=settings.model is None)
+    phases = {"frames (프레임)": run.frames, "facts (나열)": run.fact_clips, "captions (캡션)": run.clips}
+    lines = [
+        f"프리셋 tiny: {settings.model or '처음부터'} → {settings.output}",
+        *(f"  {phase:<16} 합성 장면 {count:,}개" for phase, count in phases.items() if count),
+        f"  배치 {run.batch_size}, 학습률 {run.learning_rate:g}, 첫 장면의 난수 시드 {run.first_seed}",
+    ]
+    return "\n".join(lines)
+
+
 def make_tiny(settings: RunSettings, flags: Sequence[str]) -> bool:
     """Train by the recipe, from nothing or on from `settings.model`; the checkpoint is `settings.output`.
 

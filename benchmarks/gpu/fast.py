@@ -192,9 +192,7 @@ def list_cells(machine: Machine) -> Iterator[Cell]:
         yield Cell(f"encoder {batch} frames", partial(encoder, machine, batch))
     yield Cell("continuous batching", partial(together, machine), least_s=15)
     compiled = {"cache_implementation": "static"} | ({"disable_compile": True} if machine.rehearse else {})
-    yield Cell(
-        "decode static compiled", partial(decode, machine, **compiled), least_s=30
-    )  # a minute
+    yield Cell("decode static compiled", partial(decode, machine, **compiled), least_s=30)  # a minute
 
 
 if __name__ == "__main__":
