@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, GenerationMixin, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Cache,
+    GenerationMixin,
+    PreTrainedModel,
+)
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, CausalLMOutputWithPast
 from transformers.utils import can_return_tuple, torch_compilable_check
@@ -412,6 +420,8 @@ class KoCapForConditionalGeneration(KoCapPreTrainedModel, GenerationMixin):
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
+        cache: Cache | None = None,
+        past_key_values: Cache | None = None,
         **kwargs,
     ) -> CausalLMOutputWithPast:
         """As `KoCapModel.forward`, then the head.
@@ -421,7 +431,10 @@ class KoCapForConditionalGeneration(KoCapPreTrainedModel, GenerationMixin):
             logits_to_keep: Compute logits, and with `labels` the loss, for the last so many positions only (0: all), or
                 logits for these indices. Logits of video tokens, which nobody asks for, can be half of a training
                 step's memory.
+            cache, past_key_values: Keys and values of earlier steps, under the name that this transformers has for them
+                (`cache` from 5.24 on). `generate` takes a cache or an assistant model only where `forward` names it.
         """
+        passed_on = kwargs | {"cache": cache, "past_key_values": past_key_values, "num_items_in_batch": None}
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -434,7 +447,7 @@ class KoCapForConditionalGeneration(KoCapPreTrainedModel, GenerationMixin):
             video_features=video_features,
             use_cache=use_cache,
             return_dict=True,
-            **{name: value for name, value in kwargs.items() if name != "num_items_in_batch"},
+            **{name: value for name, value in passed_on.items() if value is not None},
         )
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(outputs.last_hidden_state[:, keep, :])
@@ -444,8 +457,8 @@ class KoCapForConditionalGeneration(KoCapPreTrainedModel, GenerationMixin):
                 logits=logits, labels=labels[:, keep], vocab_size=self.config.text_config.vocab_size, **kwargs
             )
         # The key-value cache keeps the name that this transformers gives it: `past_key_values`, from 5.24 on `cache`.
-        passed_on = {name: value for name, value in outputs.items() if name in _PASSED_ON}
-        return CausalLMOutputWithPast(loss=loss, logits=logits, **passed_on)
+        others = {name: value for name, value in outputs.items() if name in _PASSED_ON}
+        return CausalLMOutputWithPast(loss=loss, logits=logits, **others)
 
     def prepare_inputs_for_generation(self, input_ids, is_first_iteration: bool = False, **kwargs):
         """Drop what the prefill has consumed: images and videos are in the cache from the second step on."""

@@ -1,5 +1,6 @@
 """KoCapModel and KoCapForConditionalGeneration: every tower and text model computes, trains, generates and reloads."""
 
+import inspect
 import itertools
 from collections.abc import Iterator
 
@@ -29,6 +30,8 @@ from transformers import (
     CLIPConfig,
     CLIPImageProcessor,
     CLIPModel,
+    DynamicCache,
+    Qwen3ForCausalLM,
     SiglipConfig,
     SiglipImageProcessor,
     SiglipModel,
@@ -589,3 +592,14 @@ def test_an_engine_loads_a_checkpoint_and_computes_the_same(engine):
         expected = model(**inputs).logits
         hidden = headless.eval()(**inputs, use_cache=False).last_hidden_state
     torch.testing.assert_close(hidden @ head.T, expected)
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values", "assistant_model"])
+def test_generate_takes_a_cache_and_an_assistant_as_transformers_own_models_do(name):
+    model = small_model()
+    if name == "cache" and "cache" not in inspect.signature(Qwen3ForCausalLM.forward).parameters:
+        pytest.skip("from transformers 5.24 on")
+    batch = prompt_batch(model, [[3, ("video", 2), 4]])
+    options = {"do_sample": False, "max_new_tokens": 8, "min_new_tokens": 8}
+    given = small_model() if name == "assistant_model" else DynamicCache(config=model.config.text_config)
+    assert torch.equal(model.generate(**batch, **options, **{name: given}), model.generate(**batch, **options))
