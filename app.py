@@ -17,7 +17,7 @@ from configuration.script_endings import coded_ending, quiet_until_main
 if __name__ == "__main__":
     quiet_until_main()
 
-from demo.working_folder import WORKING_FOLDER  # before Gradio
+from demo.working_folder import WORKING_FOLDER, remove_working_folder  # before Gradio
 
 # isort: split
 import spaces  # before torch, which it patches on ZeroGPU; elsewhere it does nothing
@@ -31,6 +31,14 @@ from modeling.checkpoint_names import EMBEDDED_MODEL
 
 @coded_ending()
 def main() -> None:
+    """Run the demo until it is stopped."""
+    try:
+        run()
+    finally:
+        remove_working_folder()
+
+
+def run() -> None:
     """Open the page, then load the models that the environment names: the embedded one where it names none."""
     logging.getLogger("transformers").setLevel(logging.ERROR)
     names = [os.environ.get("KOCAP_MODEL") or EMBEDDED_MODEL, os.environ.get("KOCAP_COMPARE_MODEL")]

@@ -145,10 +145,9 @@ def exiting_with(code: int, *, unless: type[Exception] | tuple[()] = ()) -> Iter
 def tell(*lines: str) -> None:
     """Say something on stderr, below any bar of progress, without a Hub token that a message may hold."""
     text = without_token("\n".join(lines))
-    if "tqdm" in sys.modules:
-        from tqdm import tqdm
-
-        tqdm.write(text, file=sys.stderr)
+    bar = getattr(sys.modules.get("tqdm"), "tqdm", None)  # not yet while it is being imported
+    if bar:
+        bar.write(text, file=sys.stderr)
     else:
         print(text, file=sys.stderr)
     sys.stderr.flush()
@@ -194,7 +193,7 @@ def shielded_from_interrupts() -> Iterator[None]:
 
 def _end_interrupted(korean: str) -> NoReturn:
     """End at once: a normal exit would wait for threads that read or download."""
-    tell(f"중단했습니다. {korean}".rstrip(), "  Interrupted.")
+    print(f"중단했습니다. {korean}".rstrip(), "  Interrupted.", sep="\n", file=sys.stderr, flush=True)
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     os._exit(INTERRUPTED)

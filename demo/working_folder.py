@@ -36,19 +36,20 @@ def remove_abandoned(parent: Path) -> None:
                 os.close(descriptor)
 
 
-def _remove(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:  # not a process that was forked from it
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _prepare() -> Path:
     parent = Path(os.environ.get(VARIABLE) or tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(parent)
     folder = _make(parent)
     os.environ[VARIABLE] = str(folder)
-    atexit.register(_remove, folder, os.getpid())
     return folder
 
 
-WORKING_FOLDER = _prepare()
+WORKING_FOLDER, _OWNER = _prepare(), os.getpid()
+
+
+@atexit.register
+def remove_working_folder() -> None:
+    """Remove the folder; for ends that `atexit` does not hear of, as Ctrl-C while models load."""
+    if os.getpid() == _OWNER:  # not a process that was forked from it
+        shutil.rmtree(WORKING_FOLDER, ignore_errors=True)

@@ -18,9 +18,9 @@ from video_fixtures import make_clip
 
 import serve
 from modeling.captioner import load_captioner
+from modeling.checkpoint_faults import ModelError
 from modeling.checkpoint_names import weights_revision
 from serving import transformers_worker
-from serving.engine import EngineStartError
 from serving.engine_process import ProcessEngine
 
 ROOT = Path(__file__).parents[1]
@@ -182,7 +182,7 @@ def test_prompts_of_megabytes_hold_up_nobody(tiny_checkpoint):
 def test_a_checkpoint_that_is_not_there(tmp_path):
     async def run() -> None:
         engine = ProcessEngine(transformers_worker.serve, str(tmp_path), slots=1, max_context=CONTEXT)
-        with pytest.raises(EngineStartError):
+        with pytest.raises(ModelError, match=r"config\.json"):
             await engine.start()
         await engine.close()
 
