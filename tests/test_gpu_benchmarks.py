@@ -82,12 +82,12 @@ def test_a_small_shape_trains(benchmark, kind, tmp_path):
 def far_from_plan(cells: dict[str, dict], fits) -> list[str]:
     """Measured cells of part b whose peak is further from today's plan than `WITHIN`."""
     found = []
-    for name, told in cells.items():
-        if told["state"] == "measured":
-            plan = fits.Run.of((TIERS | {fits.BASELINE.name: fits.BASELINE})[told["tier"]], told["kind"]).plan()
+    for name, outcome in cells.items():
+        if outcome["state"] == "measured":
+            plan = fits.Run.of((TIERS | {fits.BASELINE.name: fits.BASELINE})[outcome["tier"]], outcome["kind"]).plan()
             planned = (plan.total - plan.overhead) / GIB
-            if abs(planned - told["peak_gib"]) > WITHIN * told["peak_gib"]:
-                found.append(f"{name}: planned {planned:.2f} GiB, measured {told['peak_gib']}")
+            if abs(planned - outcome["peak_gib"]) > WITHIN * outcome["peak_gib"]:
+                found.append(f"{name}: planned {planned:.2f} GiB, measured {outcome['peak_gib']}")
     return found
 
 
@@ -146,7 +146,7 @@ def test_a_cell_that_breaks_leaves_the_others(benchmark, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["part", "--out", str(tmp_path), "--limit", "60", "--rehearse"])
     assert cells.run_part("toy", listed(broken=True)) == 1
     kept = json.loads((tmp_path / "gpu_toy.json").read_text(encoding="utf-8"))["result"]["cells"]
-    assert {name: told["state"] for name, told in kept.items()} == {
+    assert {name: outcome["state"] for name, outcome in kept.items()} == {
         "one": "measured",
         "two": "failed",
         "none": "not measured",
@@ -197,13 +197,13 @@ def test_the_rehearsal_survives_a_kill_of_every_part(benchmark, tmp_path):
     watcher.join()
     assert code == 1 and killed == set(names)
     before = {name: states(tmp_path, name) for name in names}
-    assert all(any(told["state"] == "begun" for told in cells.values()) for cells in before.values())
+    assert all(any(outcome["state"] == "begun" for outcome in cells.values()) for cells in before.values())
 
     assert start(tmp_path, "--rehearse", "--limit", "600").wait(timeout=600) == 0
     for name in names:
         after = states(tmp_path, name)
-        assert after and all(told["state"] == "measured" for told in after.values()), (name, after)
-        kept = {cell: told for cell, told in before[name].items() if told["state"] == "measured"}
+        assert after and all(outcome["state"] == "measured" for outcome in after.values()), (name, after)
+        kept = {cell: outcome for cell, outcome in before[name].items() if outcome["state"] == "measured"}
         assert kept.items() <= after.items()
     assert (tmp_path / "tiny_round.safetensors").stat().st_size > 1_000_000
 

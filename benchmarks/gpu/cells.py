@@ -89,10 +89,10 @@ def run_part(part: str, list_cells: Callable[[Machine], Iterable[Cell]]) -> int:
             is_whole = False
             continue
         results.note(cell.name, {"state": "begun"})
-        told = _measure(cell, machine)
-        results.note(cell.name, told)
-        is_whole &= told["state"] != "failed"
-        print(f"{part} {cell.name}: {json.dumps(told, ensure_ascii=False)}", flush=True)
+        outcome = _measure(cell, machine)
+        results.note(cell.name, outcome)
+        is_whole &= outcome["state"] != "failed"
+        print(f"{part} {cell.name}: {json.dumps(outcome, ensure_ascii=False)}", flush=True)
     return 0 if is_whole else 1
 
 
@@ -113,25 +113,25 @@ class Results:
         """Whether it was measured, or there is a reason why not; what failed or was cut off is tried again."""
         return self.cells.get(cell, {}).get("state") in ("measured", "not measured")
 
-    def note(self, cell: str, told: dict[str, Any]) -> None:
+    def note(self, cell: str, outcome: dict[str, Any]) -> None:
         """Take a cell down, on disk."""
-        self.cells[cell] = told
+        self.cells[cell] = outcome
         save_result(self.name, {"cells": self.cells}, folder=self.folder, command=COMMAND)
 
 
 def _measure(cell: Cell, machine: Machine) -> dict[str, Any]:
     started = time.perf_counter()
     try:
-        told = {"state": "measured"} | cell.measure()
+        outcome = {"state": "measured"} | cell.measure()
     except NotMeasured as reason:
-        told = {"state": "not measured", "reason": str(reason)}
+        outcome = {"state": "not measured", "reason": str(reason)}
     except torch.OutOfMemoryError as error:
-        told = {"state": "not measured", "reason": f"out of memory: {str(error).splitlines()[0]}"}
+        outcome = {"state": "not measured", "reason": f"out of memory: {str(error).splitlines()[0]}"}
     except Exception as error:  # another cell may well work
         traceback.print_exc()
-        told = {"state": "failed", "reason": f"{type(error).__name__}: {error}"[:500]}
+        outcome = {"state": "failed", "reason": f"{type(error).__name__}: {error}"[:500]}
     free_memory(machine.device)
-    return told | {"seconds": round(time.perf_counter() - started, 1)}
+    return outcome | {"seconds": round(time.perf_counter() - started, 1)}
 
 
 def free_memory(device: torch.device) -> None:

@@ -157,14 +157,14 @@ def together(machine: Machine) -> dict:
         slots=most,
         max_context=own.prompt["input_ids"].shape[1] + 2 * count,
     )
-    told = {}
+    outcome = {}
     try:
         for batch in (1, *BATCHES):  # the first one warms up
-            told[str(batch)] = _answer_together(batcher, own, outputs, batch, count)
+            outcome[str(batch)] = _answer_together(batcher, own, outputs, batch, count)
     finally:
         batcher.close()
         speaker.cache_clear()  # its embedding is the batcher's now
-    return {"tokens_per_s": told}
+    return {"tokens_per_s": outcome}
 
 
 def _answer_together(batcher, own: Speaker, outputs: queue.SimpleQueue, batch: int, count: int) -> float:

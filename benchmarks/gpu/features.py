@@ -39,7 +39,7 @@ def encode(tier: GpuTier, machine: Machine) -> dict:
     features = model.encode_frames(pixels)
     seconds = timed(machine, lambda: model.encode_frames(pixels))
     clips_per_s = clips / seconds
-    told = {
+    outcome = {
         "tier": tier.name,
         "vision": "small" if machine.rehearse else tier.vision,
         "frames": tier.num_frames,
@@ -48,7 +48,7 @@ def encode(tier: GpuTier, machine: Machine) -> dict:
         "cache_gib": round(CLIPS * features.numel() // clips * 2 / GIB, 1),
     }
     decoding = load_decoding(find_baggage(machine))
-    return told | {
+    return outcome | {
         "decoding_cpu_s_per_clip": decoding["cpu_s_per_clip"],
         "decoding_frames": decoding["frames"],
         "epoch_decoding_s": round(CLIPS * decoding["cpu_s_per_clip"] / CORES, 1),

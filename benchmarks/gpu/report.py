@@ -38,24 +38,26 @@ def _part(name: str, path: Path) -> str:
         f"{record['date']}, {hardware['gpu']} ({hardware['gpu_gib']} GiB), torch {versions['torch']},"
         f" transformers {versions['transformers']}: `{record['command']}`"
     )
-    measured = {cell: told for cell, told in cells.items() if told["state"] == "measured"}
+    measured = {cell: outcome for cell, outcome in cells.items() if outcome["state"] == "measured"}
     table = _columns(COLUMNS[name], measured) if name in COLUMNS else _rows(measured)
     others = [
-        f"- {cell}: {told['state']}. {told.get('reason', '')}" for cell, told in cells.items() if cell not in measured
+        f"- {cell}: {outcome['state']}. {outcome.get('reason', '')}"
+        for cell, outcome in cells.items()
+        if cell not in measured
     ]
     missing = "\n".join(["Not measured:", "", *others]) if others else ""
     return "\n\n".join(filter(None, [where, table if measured else NOT_YET, missing]))
 
 
 def _columns(names: tuple[str, ...], cells: dict[str, dict]) -> str:
-    rows = [[_plain(told.get(name, "")) for name in names] for told in cells.values()]
+    rows = [[_plain(outcome.get(name, "")) for name in names] for outcome in cells.values()]
     return _table([name.replace("_", " ") for name in names], rows)
 
 
 def _rows(cells: dict[str, dict]) -> str:
     rows = [
-        [cell, "; ".join(f"{name} {_plain(value)}" for name, value in told.items() if name != "state")]
-        for cell, told in cells.items()
+        [cell, "; ".join(f"{name} {_plain(value)}" for name, value in outcome.items() if name != "state")]
+        for cell, outcome in cells.items()
     ]
     return _table(["cell", "measured"], rows)
 

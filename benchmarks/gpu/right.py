@@ -45,15 +45,15 @@ def clips_of(machine: Machine) -> tuple[list, list[str]]:
     return load_clips(find_baggage(machine))
 
 
-def agreement(said: Sequence[str], expected: Sequence[str]) -> dict:
+def agreement(predictions: Sequence[str], expected: Sequence[str]) -> dict:
     """How many captions are equal, and how much of them is until they part, in characters."""
-    alike = [_common(a, b) / max(len(a), len(b), 1) for a, b in zip(said, expected, strict=True)]
-    parted = next(([a, b] for a, b in zip(said, expected, strict=True) if a != b), None)
+    alike = [_common(a, b) / max(len(a), len(b), 1) for a, b in zip(predictions, expected, strict=True)]
+    parted = next(([a, b] for a, b in zip(predictions, expected, strict=True) if a != b), None)
     return {
-        "clips": len(said),
-        "equal": sum(a == b for a, b in zip(said, expected, strict=True)),
+        "clips": len(predictions),
+        "equal": sum(a == b for a, b in zip(predictions, expected, strict=True)),
         "common_prefix": round(sum(alike) / len(alike), 4),
-        "unique": len(set(said)),
+        "unique": len(set(predictions)),
         "first_difference": parted,
     }
 
@@ -66,8 +66,8 @@ def captions_agree(machine: Machine, dtype: torch.dtype, **loading) -> dict:
     """Greedy captions against the CPU's float32 ones."""
     frames, expected = clips_of(machine)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    said = caption_clips(load(machine, dtype, **loading), frames, max_new_tokens=count_tokens(machine))
-    return agreement(said, expected)
+    captions = caption_clips(load(machine, dtype, **loading), frames, max_new_tokens=count_tokens(machine))
+    return agreement(captions, expected)
 
 
 @torch.inference_mode()
@@ -77,7 +77,7 @@ def attention_agrees(machine: Machine, dtype: torch.dtype) -> dict:
     pipe = load(machine, torch.float32, attention="eager")
     inputs = _answered(pipe, frames[0], captions[0], machine)
     reference = pipe.model(**inputs).logits
-    told = {}
+    outcome = {}
     for name in ("eager", *KERNELS):
         pipe.model.to(dtype).set_attn_implementation("eager" if name == "eager" else "sdpa")
         typed = {key: value.to(dtype) if value.is_floating_point() else value for key, value in inputs.items()}
@@ -85,14 +85,14 @@ def attention_agrees(machine: Machine, dtype: torch.dtype) -> dict:
             with sdpa_kernel(KERNELS.get(name, SDPBackend.MATH)):
                 logits = pipe.model(**typed).logits.float()
         except RuntimeError as error:  # a kernel that this device or type has not
-            told[name] = f"not here: {str(error).splitlines()[0][:120]}"
+            outcome[name] = f"not here: {str(error).splitlines()[0][:120]}"
             continue
         difference = (logits - reference).norm() / reference.norm()
-        told[name] = {
+        outcome[name] = {
             "relative_difference": float(f"{difference.item():.3g}"),
             "same_likeliest": round((logits.argmax(-1) == reference.argmax(-1)).float().mean().item(), 5),
         }
-    return told
+    return outcome
 
 
 def _answered(pipe: KoCapPipeline, frames, caption: str, machine: Machine) -> dict[str, torch.Tensor]:

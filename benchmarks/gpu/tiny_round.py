@@ -85,7 +85,7 @@ def train(machine: Machine) -> dict:
 
 
 def _keep_weights(run: Path, out: Path, ended: threading.Event) -> None:
-    """Keep the newest checkpoint's weights until told that it is over."""
+    """Keep the newest checkpoint's weights until outcome that it is over."""
     kept = None
     while not ended.wait(3):
         newest = find_resumable(run) if run.is_dir() else None

@@ -85,10 +85,10 @@ def test_continuous_batching_says_what_generate_says(device):
     for number, prompt in enumerate(prompts):
         batcher.add(str(number), prompt, max_new_tokens=8, sampling=TokenSampling())
     try:
-        told = dict(finished.get(timeout=60) for _ in prompts)
+        outcome = dict(finished.get(timeout=60) for _ in prompts)
     finally:
         batcher.close()
-    assert [told["0"], told["1"]] == expected
+    assert [outcome["0"], outcome["1"]] == expected
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora", "qlora", "qdora", "wavelet", "full"])
