@@ -124,7 +124,7 @@ def as_coded(error: Exception) -> CodedError | None:
             return AddressError(str(error))
         named = [str(name) for name in (error.filename, error.filename2) if name is not None]
         if named:
-            return FileError(str(error), f"{', '.join(named)}을(를) 열거나 쓸 수 없습니다({error.strerror}).")
+            return FileError(str(error), f"파일을 열거나 쓸 수 없습니다({error.strerror}): {', '.join(named)}")
         return FileError(str(error), f"운영 체제가 거절했습니다: {error}")
     if isinstance(error, ValueError):
         return InputError(str(error), f"입력이나 설정을 쓸 수 없습니다: {error}")

@@ -105,7 +105,7 @@ def _refuse_pickled_adapter(model: str) -> None:
         raise ModelError(
             model,
             f"it holds no {ADAPTER_WEIGHTS}; pickles, which can run code, are never opened.",
-            f"{ADAPTER_WEIGHTS}이(가) 없습니다. pickle은 코드를 실행할 수 있어 열지 않습니다.",
+            f"{ADAPTER_WEIGHTS} 파일이 없습니다. pickle은 코드를 실행할 수 있어 열지 않습니다.",
         )
 
 
