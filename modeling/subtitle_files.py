@@ -64,8 +64,7 @@ class SubtitleFiles:
             return VideoWarning(
                 "E_SUBTITLES",
                 f"{path} cannot be written ({error.cause}); check the folder's permissions and run it again.",
-                f"자막 파일을 쓸 수 없습니다({error.cause}): {path.name}."
-                " 폴더의 권한을 확인하고 다시 실행해 주세요.",
+                f"자막 파일을 쓸 수 없습니다({error.cause}): {path.name}. 폴더의 권한을 확인하고 다시 실행해 주세요.",
                 severity="error",
             )
         return None
