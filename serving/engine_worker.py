@@ -204,12 +204,13 @@ class Worker:
         return tokens[-1] in (eos if isinstance(eos, list) else [eos])
 
     def _fail(self, names: list[str], ends: bool) -> None:
+        if ends:
+            self._send("broken", [int(name) for name in names])  # first: their ids are known while they are inside
         for name in names:
             if answer := self._open.pop(name, None):
                 error = GenerationError("the model failed on this request. Change it, or try again later.")
                 self._send("error", answer.number, error.code, str(error.args[0]))
         if ends:
-            self._send("broken", [int(name) for name in names])
             os._exit(1)  # the gateway starts another one
 
 
